@@ -1,0 +1,1 @@
+"""What the appliance does, as plain data and functions; knows no file, clock, thread or screen."""

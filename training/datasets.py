@@ -1,0 +1,122 @@
+"""The three public data sets as one list of examples.
+
+Owns how each data set's columns become a label, a split and a group. The files are parquet with
+one row an image: encoded bytes in `image`, and `label`, `group`, `split` beside it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from appliance.core.labels import Domain
+from training.labels import label_of_code, label_set
+
+Split = Literal["train", "val", "test"]
+
+FILES: dict[str, str] = {
+    "ham10000": "Tschandl 2018, doi:10.7910/DVN/DBW86T, CC BY-NC 4.0",
+    "odir5k": "OIA-ODIR (Peking University, ODIR-2019), no open licence found: research use only",
+    "kermany_cxr": "Kermany 2018, doi:10.17632/rscbjbr9sj, CC BY 4.0",
+}
+"""Data set (its file is NAME.parquet) and its terms."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled image; the pixels stay in the data set's file."""
+
+    dataset: str
+    row: int
+    label: str
+    domain: Domain
+    group: str
+    """Lesion or patient: never in two splits."""
+    split: Split
+
+
+class DatasetError(Exception):
+    """A data set that cannot be trained on as it is; the message names file and row."""
+
+
+def read_examples(folder: Path) -> tuple[list[Example], int]:
+    """All examples, and how many rows were left out because no single label applies.
+
+    Left out: ODIR's `O` (other findings, no one label) and its `D` rows whose keywords give no
+    retinopathy grade.
+    Raises: DatasetError for a missing file, an unknown code, or a group in two splits.
+    """
+    import pyarrow.parquet as pq  # training only
+
+    labels = label_set()
+    examples: list[Example] = []
+    left_out = 0
+    for dataset in FILES:
+        path = folder / f"{dataset}.parquet"
+        if not path.is_file():
+            raise DatasetError(f"data set not found: {path}")
+        table = pq.read_table(path)
+        rows = table.drop_columns(["image"]).to_pylist()
+        for index, row in enumerate(rows):
+            code = _code(dataset, row)
+            if code is None:
+                left_out += 1
+                continue
+            try:
+                label = label_of_code(code)
+            except KeyError as exc:
+                raise DatasetError(f"{path}, row {index}: {exc.args[0]}") from exc
+            examples.append(
+                Example(
+                    dataset, index, label, labels.domain_of(label), str(row["group"]), row["split"]
+                )
+            )
+    _check_groups(examples)
+    return examples, left_out
+
+
+def encoded_images(folder: Path, dataset: str) -> list[bytes]:
+    """The encoded image of every row, in row order."""
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(folder / f"{dataset}.parquet", columns=["image"])["image"]
+    images: list[bytes] = column.to_pylist()
+    return images
+
+
+def in_split(examples: list[Example], split: Split) -> Iterator[int]:
+    return (index for index, example in enumerate(examples) if example.split == split)
+
+
+def retinopathy_grade(keywords: str) -> str | None:
+    """The worst grade that ODIR's diagnostic keywords state, or None."""
+    text = keywords.lower()
+    if re.search(r"(?<!non)(?<!non-)(?<!non )\bproliferative", text):
+        return "proliferative"
+    for grade in ("severe", "moderate", "mild"):
+        if re.search(rf"\b{grade}\b", text):
+            return grade
+    return None
+
+
+def _code(dataset: str, row: dict[str, Any]) -> str | None:
+    if dataset == "kermany_cxr":
+        return str(row["subtype"])
+    if dataset == "odir5k" and row["label"] == "O":
+        return None
+    if dataset == "odir5k" and row["label"] == "D":
+        grade = retinopathy_grade(row["caption"])
+        return f"D:{grade}" if grade else None
+    return str(row["label"])
+
+
+def _check_groups(examples: list[Example]) -> None:
+    split_of: dict[tuple[str, str], Split] = {}
+    for example in examples:
+        key = (example.dataset, example.group)
+        if split_of.setdefault(key, example.split) != example.split:
+            raise DatasetError(
+                f"{example.dataset}: group {example.group} is in two splits "
+                f"({split_of[key]} and {example.split})"
+            )

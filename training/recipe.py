@@ -1,0 +1,86 @@
+"""The settings of a training run, read from a committed TOML; no defaults hide here."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from appliance.core.labels import Domain
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a Gemma 3 decoder with a SigLIP tower."""
+
+    image_size: int
+    patch_size: int
+    image_tokens: int
+    """Soft tokens an image becomes: (image_size / patch_size / k) squared."""
+    vision_width: int
+    vision_depth: int
+    text_width: int
+    text_depth: int
+    vocabulary: int
+    """Most pieces the tokenizer may have."""
+
+
+@dataclass(frozen=True)
+class TowerRecipe:
+    """The vision tower as a classifier of all labels."""
+
+    epochs: float
+    """Images seen over images in the training split."""
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    balance: float
+    domain_share: dict[Domain, float]
+    mixup_share: float
+    label_smoothing: float
+    average_decay: float
+
+
+@dataclass(frozen=True)
+class CaptionerRecipe:
+    """Tower and decoder together, on captions."""
+
+    epochs: float
+    batch_size: int
+    tower_learning_rate: float
+    decoder_learning_rate: float
+    weight_decay: float
+    balance: float
+    domain_share: dict[Domain, float]
+    whole_caption_share: float
+    """Share of steps on whole captions; the others end with the label."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    seed: int
+    geometry: Geometry
+    tower: TowerRecipe
+    captioner: CaptionerRecipe
+
+
+class RecipeError(ValueError):
+    """A recipe file that cannot be followed; names file and key."""
+
+
+def read_recipe(path: Path) -> Recipe:
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    sections = {"geometry": Geometry, "tower": TowerRecipe, "captioner": CaptionerRecipe}
+    for key, kind in sections.items():
+        table[key] = _build(kind, table.get(key, {}), f"{path}: [{key}]")
+    return _build(Recipe, table, str(path))
+
+
+def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    for key in sorted(known ^ set(table)):
+        problem = "is missing" if key in known else "is not a setting"
+        raise RecipeError(f"{where} `{key}` {problem}")
+    return kind(**table)

@@ -1,0 +1,228 @@
+"""The vision tower, trained from scratch as a classifier of all labels.
+
+    python -m training tower --data DIR
+
+Reads downward: data, model, steps, save. The captioner then takes the tower over.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.datasets import in_split, read_examples
+from training.labels import label_set
+from training.metrics import domain_scores
+from training.pixels import augment, load_pixels, plain
+from training.recipe import Geometry, Recipe
+from training.sampling import draw, sampling_weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+WARM_UP_STEPS = 150
+SAVE_EVERY_STEPS = 250
+
+
+def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None]) -> Path:
+    """Train, resuming from the run's checkpoint if there is one; returns the tower's file."""
+    import torch
+    import torch.nn.functional as F
+    from safetensors.torch import save_file
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    settings, geometry = recipe.tower, recipe.geometry
+    examples, left_out = read_examples(data)
+    pixels = load_pixels(data, examples, run / f"pixels-{len(examples)}.npy")
+    labels = label_set()
+    target = np.array([labels.names.index(example.label) for example in examples])
+    upright = np.array([example.domain == "chest" for example in examples])
+    train = np.array(list(in_split(examples, "train")))
+    validation = np.array(list(in_split(examples, "val")))
+    weights = sampling_weights([examples[i] for i in train], settings.domain_share, settings.balance)
+    share = np.bincount(target[train], weights=weights, minlength=len(labels))
+    log_share = torch.from_numpy(np.log(share)).float()
+
+    torch.manual_seed(recipe.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_classifier(geometry, len(labels)).to(device)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, settings.learning_rate, settings.weight_decay),
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
+    checkpoint = run / "tower.checkpoint"
+    first = 0
+    if state := load_checkpoint(checkpoint):
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    say(f"tower: {len(train)} images, {left_out} left out, {steps} steps, from {first}, {device}")
+
+    started = time.monotonic()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
+        picked, rng = draw(weights, settings.batch_size, recipe.seed, step)
+        batch = np.sort(train[picked])
+        images = augment(pixels[batch], upright[batch], geometry.image_size, rng)
+        wanted = F.one_hot(torch.from_numpy(target[batch]), len(labels)).float()
+        if rng.random() < settings.mixup_share:
+            images, wanted = mixup(images, wanted, rng)
+        with torch.autocast(device, torch.bfloat16):
+            scores = model(images.to(device)).float().cpu()
+        # Logit adjustment (Menon et al. 2021, arXiv:2007.07314): learn the balanced posterior
+        # whatever the share a label is drawn with.
+        loss = F.cross_entropy(
+            scores + log_share, wanted, label_smoothing=settings.label_smoothing
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step + 1,
+                },
+            )
+            rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
+            found = classify(average.module, pixels[validation], geometry.image_size)
+            score = domain_scores(labels, target[validation], found.argmax(1))
+            balanced = {d: round(s.balanced_accuracy, 3) for d, s in score.items()}
+            say(f"step {step + 1}/{steps} loss {loss.item():.3f} val {balanced} {rate:.0f} image/s")
+    file = run / "tower.safetensors"
+    save_file({k: v.contiguous() for k, v in average.module.state_dict().items()}, file)
+    return file
+
+
+def build_classifier(geometry: Geometry, labels: int) -> "nn.Module":
+    """A SigLIP tower with a linear head on the mean of its patches.
+
+    Input (batch, 3, image_size, image_size) in [-1, 1]; output (batch, labels) scores.
+    """
+    from torch import nn
+    from transformers import SiglipVisionModel
+
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = SiglipVisionModel(vision_config(geometry))
+            self.head = nn.Linear(geometry.vision_width, labels)
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            patches = self.tower(pixel_values=images).last_hidden_state
+            scores: torch.Tensor = self.head(patches.mean(1))
+            return scores
+
+    model = Classifier()
+    initialise_mimetic(model.tower)
+    return model
+
+
+def vision_config(geometry: Geometry) -> Any:
+    from transformers import SiglipVisionConfig
+
+    return SiglipVisionConfig(
+        hidden_size=geometry.vision_width,
+        intermediate_size=4 * geometry.vision_width,
+        num_hidden_layers=geometry.vision_depth,
+        num_attention_heads=geometry.vision_width // 32,
+        image_size=geometry.image_size,
+        patch_size=geometry.patch_size,
+        hidden_act="gelu_pytorch_tanh",
+        vision_use_head=False,
+    )
+
+
+def initialise_mimetic(tower: Any) -> None:
+    """Start attention where trained towers end up: query-key near the identity, value-output near
+    its negative, positions as sines (Trockman and Kolter 2023, arXiv:2305.09828, section 3)."""
+    import torch
+
+    config = tower.config
+    width, head_width = config.hidden_size, config.hidden_size // config.num_attention_heads
+    side = config.image_size // config.patch_size
+    with torch.no_grad():
+        frequency = 1e-4 ** (torch.arange(width // 4) / (width // 4))
+        row, column = torch.meshgrid(
+            torch.arange(side).float(), torch.arange(side).float(), indexing="ij"
+        )
+        angles = [axis.reshape(-1, 1) * frequency for axis in (row, column)]
+        waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
+        tower.embeddings.position_embedding.weight.copy_(torch.cat(waves, 1) * 0.5)
+        noise = width**-0.5
+        for layer in tower.encoder.layers:
+            attention = layer.self_attn
+            for start in range(0, width, head_width):
+                rows = slice(start, start + head_width)
+                near = 0.7 * noise * torch.randn(width, width) + 0.7 * torch.eye(width)
+                left, size, right = torch.linalg.svd(near)
+                root = size[:head_width].sqrt()
+                attention.q_proj.weight[rows] = (left[:, :head_width] * root).T
+                attention.k_proj.weight[rows] = right[:head_width] * root[:, None]
+            near = 0.4 * noise * torch.randn(width, width) - 0.4 * torch.eye(width)
+            left, size, right = torch.linalg.svd(near)
+            attention.v_proj.weight.copy_(right * size.sqrt()[:, None])
+            attention.out_proj.weight.copy_(left * size.sqrt())
+
+
+def parameter_groups(
+    model: "nn.Module", learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """AdamW groups: matrices decay; biases, norms and positions do not."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        decays = parameter.ndim > 1 and "position" not in name
+        (matrices if decays else others).append(parameter)
+    return [
+        {"params": matrices, "base_lr": learning_rate, "weight_decay": weight_decay},
+        {"params": others, "base_lr": learning_rate, "weight_decay": 0.0},
+    ]
+
+
+def warm_cosine(step: int, steps: int, warm_up: int) -> float:
+    """Share of the learning rate: linear warm-up, then a cosine to one hundredth."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / warm_up) * max(0.01, cosine)
+
+
+def mixup(
+    images: "torch.Tensor", wanted: "torch.Tensor", rng: np.random.Generator
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Blend a batch with itself in another order (Zhang et al. 2018, arXiv:1710.09412)."""
+    share = float(rng.beta(0.8, 0.8))
+    order = rng.permutation(len(images))
+    return (
+        share * images + (1 - share) * images[order],
+        share * wanted + (1 - share) * wanted[order],
+    )
+
+
+def classify(model: "nn.Module", pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Scores of every image, (images, labels), in batches."""
+    import torch
+
+    device = next(model.parameters()).device
+    model.eval()
+    scores = []
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for start in range(0, len(pixels), 128):
+            images = plain(pixels[start : start + 128], size).to(device)
+            scores.append(model(images).float().cpu().numpy())
+    model.train()
+    return np.concatenate(scores)
