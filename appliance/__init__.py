@@ -1,3 +1,3 @@
-"""An offline clinic appliance: a picture in, a structured caption with citations and a record out."""
+"""An offline clinic appliance: a picture in; a caption, citations and a record out."""
 
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ A chest radiograph does not: mirroring moves the heart.
 import io
 import math
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,21 +37,23 @@ def load_pixels(folder: Path, examples: Sequence[Example], cache: Path) -> NDArr
         images = {dataset: encoded_images(folder, dataset) for dataset in FILES}
         with Pool() as pool:
             encoded = (images[example.dataset][example.row] for example in examples)
-            pixels = np.stack(list(pool.imap(_decode, encoded, chunksize=64)))
-        partial = cache.with_suffix(".partial.npy")
-        np.save(partial, pixels)
-        partial.rename(cache)
+            decode = partial(decode_square, size=CACHE_SIZE)
+            pixels = np.stack(list(pool.imap(decode, encoded, chunksize=64)))
+        aside = cache.with_suffix(".partial.npy")
+        np.save(aside, pixels)
+        aside.rename(cache)
     cached: NDArray[np.uint8] = np.load(cache, mmap_mode="r")
     if len(cached) != len(examples):
         raise ValueError(f"{cache} holds {len(cached)} images, not {len(examples)}: delete it")
     return cached
 
 
-def _decode(encoded: bytes) -> NDArray[np.uint8]:
+def decode_square(encoded: bytes, size: int) -> NDArray[np.uint8]:
+    """RGB of one image squashed to (size, size, 3), bilinear, as at the clinic."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    return np.asarray(image.resize((CACHE_SIZE, CACHE_SIZE), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def plain(pixels: NDArray[np.uint8], size: int) -> "torch.Tensor":

@@ -44,11 +44,12 @@ class TowerRecipe:
 
 @dataclass(frozen=True)
 class CaptionerRecipe:
-    """Tower and decoder together, on captions."""
+    """Projector and decoder, and the tower if it is to go on learning, on captions."""
 
     epochs: float
     batch_size: int
     tower_learning_rate: float
+    """0 leaves the tower as it is."""
     decoder_learning_rate: float
     weight_decay: float
     balance: float

@@ -45,7 +45,9 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
     upright = np.array([example.domain == "chest" for example in examples])
     train = np.array(list(in_split(examples, "train")))
     validation = np.array(list(in_split(examples, "val")))
-    weights = sampling_weights([examples[i] for i in train], settings.domain_share, settings.balance)
+    weights = sampling_weights(
+        [examples[i] for i in train], settings.domain_share, settings.balance
+    )
     share = np.bincount(target[train], weights=weights, minlength=len(labels))
     log_share = torch.from_numpy(np.log(share)).float()
 
@@ -82,9 +84,7 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
             scores = model(images.to(device)).float().cpu()
         # Logit adjustment (Menon et al. 2021, arXiv:2007.07314): learn the balanced posterior
         # whatever the share a label is drawn with.
-        loss = F.cross_entropy(
-            scores + log_share, wanted, label_smoothing=settings.label_smoothing
-        )
+        loss = F.cross_entropy(scores + log_share, wanted, label_smoothing=settings.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -185,7 +185,8 @@ def parameter_groups(
     model: "nn.Module", learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """AdamW groups: matrices decay; biases, norms and positions do not."""
-    matrices, others = [], []
+    matrices: list[torch.Tensor] = []
+    others: list[torch.Tensor] = []
     for name, parameter in model.named_parameters():
         decays = parameter.ndim > 1 and "position" not in name
         (matrices if decays else others).append(parameter)

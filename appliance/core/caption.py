@@ -73,11 +73,7 @@ def caption_grammar(labels: LabelSet) -> str:
     for name in FIELDS[1:]:
         parts += [_literal(f', "{name}": "'), "text", _literal('"')]
     parts.append(_literal("}"))
-    return (
-        f"root ::= {' '.join(parts)}\n"
-        f"label ::= {names}\n"
-        f'text ::= [^"\\\\\\x00-\\x1F\\x7F]+\n'
-    )
+    return f'root ::= {" ".join(parts)}\nlabel ::= {names}\ntext ::= [^"\\\\\\x00-\\x1F\\x7F]+\n'
 
 
 def _literal(text: str) -> str:

@@ -1,0 +1,138 @@
+"""`appliance guidelines` and `appliance lookup`: the clinic's guideline documents."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from appliance.cli.caption import print_passage
+from appliance.cli.diagnostics import print_error, print_note
+from appliance.cli.output import print_json, print_line
+from appliance.config import Config
+from appliance.errors import GuidelineError
+
+
+@click.group()
+def guidelines() -> None:
+    """Add, list, remove and check guideline documents."""
+
+
+@guidelines.command("add")
+@click.argument("files", nargs=-1, metavar="FILE...")
+@click.option("--sample", is_flag=True, help="Add the sample guideline of the demonstration.")
+@click.option("--title", help="Title, if the document does not say it well (one FILE).")
+@click.option("--edition", help="Edition, likewise.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def add(
+    config: Config,
+    files: tuple[str, ...],
+    sample: bool,
+    title: str | None,
+    edition: str | None,
+    as_json: bool,
+) -> int:
+    """Index guideline documents (PDF or Markdown). Adding one twice changes nothing."""
+    from appliance.wiring import open_audit, open_guidelines  # with Chroma and SQLite
+
+    paths = [Path(file) for file in files]
+    if sample:
+        from cpg_store.sample import sample_guideline
+
+        paths.append(sample_guideline())
+    if not paths:
+        raise click.UsageError("give a FILE, or --sample")
+    if (title or edition) and len(paths) > 1:
+        raise click.UsageError("--title and --edition go with one FILE")
+    worst = 0
+    with open_audit(config) as audit, open_guidelines(config, create=True) as index:
+        for path in paths:
+            audit.append("guideline.asked", {"act": "add"})
+            try:
+                added = index.add(path, title=title, edition=edition)
+            except GuidelineError as exc:
+                audit.append("guideline.failed", {"act": "add", "error": exc.code})
+                print_error(exc)
+                worst = max(worst, exc.exit_code)
+                continue
+            audit.append("guideline.added", {"document": added.document_id, "new": added.is_new})
+            if as_json:
+                print_json(asdict(added))
+                continue
+            state = "added" if added.is_new else "already indexed"
+            pages = f", {added.pages} pages" if added.pages else ""
+            print_line(f"{state}: {added.title} ({added.passages} passages{pages})")
+            for note in added.notes:
+                print_note(f"note: {note}")
+    return worst
+
+
+@guidelines.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def list_documents(config: Config, as_json: bool) -> None:
+    """Documents in the index."""
+    from appliance.wiring import open_guidelines
+
+    with open_guidelines(config) as index:
+        for document in index.documents():
+            if as_json:
+                print_json(asdict(document))
+            else:
+                edition = f", {document.edition}" if document.edition else ""
+                count = f"{document.passages} passages"
+                print_line(f"{document.document_id}  {document.title}{edition} ({count})")
+
+
+@guidelines.command("remove")
+@click.argument("document_id")
+@click.confirmation_option(prompt="Remove this document from the index?")
+@click.pass_obj
+def remove(config: Config, document_id: str) -> None:
+    """Remove one document (its id is in `guidelines list`)."""
+    from appliance.wiring import open_audit, open_guidelines
+
+    with open_audit(config) as audit, open_guidelines(config) as index:
+        audit.append("guideline.asked", {"act": "remove"})
+        index.remove(document_id)
+        audit.append("guideline.removed", {"document": document_id})
+    print_line(f"removed: {document_id}")
+
+
+@guidelines.command("check")
+@click.pass_obj
+def check(config: Config) -> int:
+    """Check that the index is whole."""
+    from appliance.wiring import open_guidelines
+
+    with open_guidelines(config) as index:
+        problems = index.check()
+    for problem in problems:
+        print_line(problem)
+    if not problems:
+        print_line("the index is whole")
+    return 1 if problems else 0
+
+
+@click.command()
+@click.argument("text", nargs=-1, required=True)
+@click.option("--k", type=click.IntRange(1, 50), help="Passages to find.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def lookup(config: Config, text: tuple[str, ...], k: int | None, as_json: bool) -> None:
+    """Find guideline passages for TEXT."""
+    from appliance.wiring import open_audit, open_guidelines
+
+    query = " ".join(text)
+    with open_audit(config) as audit, open_guidelines(config) as index:
+        audit.append("lookup.asked", {"characters": len(query)})
+        passages = index.find(query, k or config.passages or 3)
+        found = [passage.passage_id for passage in passages]
+        audit.append("lookup.answered", {"passages": found})
+    for rank, passage in enumerate(passages, 1):
+        if as_json:
+            print_json(asdict(passage))
+        else:
+            print_passage(rank, passage)
+    if not passages and not as_json:
+        print_line("nothing relevant found")

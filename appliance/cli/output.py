@@ -1,0 +1,44 @@
+"""Everything the commands print on stdout: data only, made safe for a terminal."""
+
+import json
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from appliance.core.text import safe_line, safe_text
+
+WIDTH = 80
+NOT_FOR_CLINICAL_USE = "DEMONSTRATION RELEASE - not for clinical use"
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object on one line. ASCII: nothing in it can move a terminal's cursor."""
+    click.echo(json.dumps(value))
+    sys.stdout.flush()
+
+
+def print_line(text: str = "") -> None:
+    click.echo(safe_line(text))
+
+
+def print_block(text: str, indent: str = "    ") -> None:
+    """Running text, wrapped; its own line breaks are kept."""
+    for line in safe_text(text).splitlines():
+        click.echo(
+            textwrap.fill(line, WIDTH, initial_indent=indent, subsequent_indent=indent)
+            if line.strip()
+            else ""
+        )
+
+
+def print_field(name: str, text: str) -> None:
+    """A name in a column of its own, and its text beside it."""
+    indent = " " * 15
+    click.echo(
+        textwrap.fill(
+            safe_line(text), WIDTH, initial_indent=f"  {name:<13}", subsequent_indent=indent
+        )
+    )

@@ -1,0 +1,111 @@
+"""Settings: a flag beats `APPLIANCE_*`, which beats settings.toml, which beats the default."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ConfigError
+
+SETTINGS_FILE = "settings.toml"
+HOME_VARIABLE = "APPLIANCE_HOME"
+
+
+@dataclass(frozen=True)
+class Config:
+    home: Path
+    """Everything the appliance keeps lives under it."""
+    release: str = "demonstration"
+    """Name of the model release in use."""
+    passages: int = 3
+    """Guideline passages shown with a caption (0 to 50)."""
+    threads: int = 0
+    """Processor threads for the model; 0 takes all cores."""
+    embedder: str = ""
+    """Folder with model.onnx and tokenizer.json of a sentence model; empty: the installed one."""
+
+    @property
+    def releases_folder(self) -> Path:
+        return self.home / "releases"
+
+    @property
+    def index_folder(self) -> Path:
+        return self.home / "index"
+
+    @property
+    def log_folder(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def faults_file(self) -> Path:
+        """Where an unforeseen error is written in full."""
+        return self.home / "faults.log"
+
+    @property
+    def thread_count(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
+
+SETTINGS = {field.name: field.type for field in fields(Config) if field.name != "home"}
+
+
+def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+    """The settings in force. Creates nothing. Raises: ConfigError naming file, key and value."""
+    home = _home(environment)
+    chosen: dict[str, Any] = _file_settings(home / SETTINGS_FILE)
+    for key in SETTINGS:
+        variable = f"APPLIANCE_{key.upper()}"
+        if variable in environment:
+            chosen[key] = _typed(key, environment[variable], variable)
+        if flags.get(key) is not None:
+            chosen[key] = flags[key]
+    config = Config(home, **chosen)
+    if not 0 <= config.passages <= 50:
+        raise ConfigError(f"`passages` must be 0 to 50, not {config.passages}", "give 0 to 50")
+    if config.threads < 0:
+        raise ConfigError(f"`threads` must not be negative: {config.threads}", "0 takes all cores")
+    return config
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    if given := environment.get(HOME_VARIABLE):
+        return Path(given).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("appliance")
+
+
+def _file_settings(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigError(
+            f"the settings cannot be read ({exc}): {path}", "mend or remove the file"
+        ) from exc
+    for key, value in table.items():
+        if key not in SETTINGS:
+            near = difflib.get_close_matches(key, SETTINGS, 1)
+            meant = f"; did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(
+                f"no such setting `{key}` in {path}{meant}", "known: " + ", ".join(SETTINGS)
+            )
+        if type(value) is not SETTINGS[key]:
+            raise _wrong_type(key, value, str(path))
+    return table
+
+
+def _typed(key: str, text: str, where: str) -> Any:
+    try:
+        return int(text) if SETTINGS[key] is int else text
+    except ValueError as exc:
+        raise _wrong_type(key, text, where) from exc
+
+
+def _wrong_type(key: str, value: object, where: str) -> ConfigError:
+    kind = "a whole number" if SETTINGS[key] is int else "a text in quotes"
+    return ConfigError(f"`{key}` in {where} is {value!r}", f"give {kind}")

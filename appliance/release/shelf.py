@@ -1,0 +1,27 @@
+"""Where releases stand: the demonstration release in the package, others in the home's folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.errors import ReleaseError
+from appliance.release.manifest import Release, read_release
+
+DEMONSTRATION = "demonstration"
+BUILT_IN = Path(__file__).parent / DEMONSTRATION
+
+
+def find_release(folder: Path, name: str) -> Release:
+    """The release `name` of `folder`, or the built-in one. Raises: ReleaseError."""
+    if name == DEMONSTRATION:
+        return read_release(BUILT_IN)
+    if Path(name).name != name:
+        raise ReleaseError(
+            f"not a release's name: {name!r}", "run `appliance release list` to see the names"
+        )
+    return read_release(folder / name)
+
+
+def release_names(folder: Path) -> Iterator[str]:
+    yield DEMONSTRATION
+    if folder.is_dir():
+        yield from sorted(path.name for path in folder.iterdir() if path.is_dir())

@@ -1,0 +1,88 @@
+"""Reading Markdown: headings, paragraphs, list items and whole tables.
+
+Front matter and comments are not printed, so they are dropped; HTML tags inside the text are
+taken off and their headings and tables kept. It knows nothing of pages: Markdown has none.
+"""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+from cpg_store.page import Block, Page, Reading, printable
+
+_FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
+_TITLE = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})\s+(?P<title>.+?)\s*#*\s*$")
+_LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s")
+_TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
+
+_HTML_HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL | re.IGNORECASE)
+_HTML_TABLE = re.compile(r"<table.*?</table>", re.DOTALL | re.IGNORECASE)
+_HTML_ROW = re.compile(r"<tr.*?</tr>", re.DOTALL | re.IGNORECASE)
+_HTML_CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL | re.IGNORECASE)
+_HTML_ITEM = re.compile(r"<li[^>]*>", re.IGNORECASE)
+_HTML_BLOCK = re.compile(r"</?(?:p|div|ul|ol|li|br|section|blockquote)\b[^>]*>", re.IGNORECASE)
+_HTML_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+
+
+def read_markdown(text: str) -> Reading:
+    """Read a Markdown document as one page without a number."""
+    text = printable(text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff"))
+    front = _FRONT_MATTER.match(text)
+    named = _TITLE.search(front["fields"]) if front else None
+    body = _without_html(_COMMENT.sub("", text[front.end() :] if front else text))
+    blocks = tuple(_block(lines) for lines in _gather(body.split("\n")))
+    title = named["title"] if named else _first_title(blocks)
+    return Reading(pages=(Page(None, None, blocks),), title=title)
+
+
+def _without_html(text: str) -> str:
+    """Rewrite the HTML that Markdown allows as Markdown."""
+    text = _HTML_TABLE.sub(lambda table: _table_rows(table[0]), text)
+    text = _HTML_HEADING.sub(
+        lambda found: f"\n\n{'#' * int(found[1])} {_inline(found[2])}\n\n", text
+    )
+    text = _HTML_ITEM.sub("\n- ", text)
+    return unescape(_HTML_TAG.sub("", _HTML_BLOCK.sub("\n\n", text)))
+
+
+def _table_rows(table: str) -> str:
+    rows = ([_inline(cell) for cell in _HTML_CELL.findall(row)] for row in _HTML_ROW.findall(table))
+    return "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows if row) + "\n\n"
+
+
+def _inline(html: str) -> str:
+    return " ".join(_HTML_TAG.sub(" ", html).split())
+
+
+def _gather(lines: list[str]) -> Iterator[list[str]]:
+    """Group lines that make one block."""
+    group: list[str] = []
+    for line in lines:
+        if group and _starts_block(line, group[-1]):
+            yield group
+            group = []
+        if line.strip():
+            group.append(line)
+    if group:
+        yield group
+
+
+def _starts_block(line: str, last: str) -> bool:
+    if not line.strip() or _HEADING.match(line) or _HEADING.match(last) or _LIST_ITEM.match(line):
+        return True
+    return bool(_TABLE_ROW.match(line)) != bool(_TABLE_ROW.match(last))
+
+
+def _block(lines: list[str]) -> Block:
+    heading = _HEADING.match(lines[0])
+    if heading:
+        return Block("heading", " ".join(heading["title"].split()), len(heading["marks"]))
+    if _TABLE_ROW.match(lines[0]):
+        return Block("table", "\n".join(line.strip() for line in lines))
+    return Block("paragraph", "\n".join(line.strip() for line in lines))
+
+
+def _first_title(blocks: tuple[Block, ...]) -> str | None:
+    return next((each.text for each in blocks if each.kind == "heading" and each.level == 1), None)

@@ -1,0 +1,106 @@
+"""Reading a PDF: a child process parses it, and every way that can fail has a typed error.
+
+It owns the child's life and the verdict on the file. It never parses a byte of PDF itself, and
+leaves what the lines mean to `layout`.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cpg_store.errors import PasswordRequired, ScannedDocument, UnreadableDocument
+from cpg_store.layout import arrange
+from cpg_store.page import Reading, printable
+from cpg_store.printed import Line, PrintedPage
+
+WALL_S = 30.0
+
+_ANOTHER_COPY = "get another copy of the document, or print it to a new PDF on another computer"
+_SPLIT_IT = "split the document into smaller files and add them one by one"
+
+
+def read_pdf(content: bytes, name: str) -> Reading:
+    """Read the PDF in `content`; `name` is what its errors call it.
+
+    Raises: UnreadableDocument, PasswordRequired, ScannedDocument.
+    """
+    answer = _ask_child(content, name)
+    if "error" in answer:
+        raise _refusal(answer["error"], name)
+    pages = [_printed_page(record) for record in answer["pages"]]
+    scanned_pages = sum(record["has_picture"] and not record["lines"] for record in answer["pages"])
+    if not any(page.lines for page in pages):
+        raise _no_text(len(pages), scanned_pages, name)
+    metadata = {key: printable(str(value or "")) for key, value in answer["metadata"].items()}
+    return Reading(
+        pages=arrange(pages),
+        title=metadata.get("title", "").strip() or None,
+        subject=f"{metadata.get('subject', '')} {metadata.get('keywords', '')}".strip(),
+        scanned_pages=scanned_pages,
+        hidden_spans=answer["hidden_spans"],
+    )
+
+
+def _ask_child(content: bytes, name: str) -> dict[str, Any]:
+    """Run the child on `content`; its death is a verdict on the file, never ours."""
+    try:
+        # -P and a bare environment: neither the current directory nor the caller's settings
+        # decide which code parses the file.
+        child = subprocess.run(
+            [sys.executable, "-P", "-B", "-m", "cpg_store.pdf_child"],
+            input=content,
+            capture_output=True,
+            timeout=WALL_S,
+            env={"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        message = f"reading the document took longer than {WALL_S:.0f} s: {name}"
+        raise UnreadableDocument(message, _SPLIT_IT) from exc
+    if child.returncode != 0:
+        raise _death(child.returncode, name)
+    try:
+        answer: dict[str, Any] = json.loads(child.stdout)
+    except ValueError as exc:
+        raise UnreadableDocument(f"the document cannot be read: {name}", _ANOTHER_COPY) from exc
+    return answer
+
+
+def _death(returncode: int, name: str) -> UnreadableDocument:
+    how = f"signal {-returncode}" if returncode < 0 else f"exit status {returncode}"
+    return UnreadableDocument(
+        f"the reader was stopped by its limits or failed ({how}): {name}", _ANOTHER_COPY
+    )
+
+
+def _refusal(code: str, name: str) -> UnreadableDocument:
+    if code == "password":
+        return PasswordRequired(
+            f"the document needs a password: {name}", "save a copy without the password and add it"
+        )
+    if code in ("memory", "too large"):
+        return UnreadableDocument(f"the document is too large to read safely: {name}", _SPLIT_IT)
+    return UnreadableDocument(f"the document is damaged or is not a PDF: {name}", _ANOTHER_COPY)
+
+
+def _no_text(pages: int, scanned_pages: int, name: str) -> UnreadableDocument:
+    if not scanned_pages:
+        return UnreadableDocument(f"the document's pages are empty: {name}", _ANOTHER_COPY)
+    return ScannedDocument(
+        f"scanned, not indexed: {pages} page{'s' if pages != 1 else ''}: {name}",
+        "add the publisher's PDF with text in it, or run text recognition on another computer",
+    )
+
+
+def _printed_page(record: dict[str, Any]) -> PrintedPage:
+    lines = (Line(**{**line, "text": printable(line["text"])}) for line in record["lines"])
+    return PrintedPage(
+        number=record["number"],
+        label=record["label"],
+        width=record["width"],
+        height=record["height"],
+        lines=tuple(line for line in lines if line.text.strip()),
+        rules=tuple((rule[0], rule[1], rule[2], rule[3]) for rule in record["rules"]),
+    )

@@ -1,0 +1,37 @@
+"""`python -m export`: each verb is one step from a model to a release."""
+
+from pathlib import Path
+
+import click
+
+from export.checkpoint import ExportError
+
+
+@click.group()
+def main() -> None:
+    """Turn a trained model into a release for the clinic."""
+
+
+@main.command()
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with the three data sets.",
+)
+@click.option("--version", default="0.1.0", show_default=True)
+def release(model: Path, out: Path, data: Path, version: str) -> None:
+    """Write, calibrate, measure and compare; OUT is the release directory."""
+    from export.release import write_release
+
+    try:
+        written = write_release(model, out, data, version, lambda line: click.echo(line, err=True))
+    except ExportError as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo(written)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The demonstration captioner: the trained tower with a new Gemma 3 decoder, on captions.
+
+    python -m training captioner --data DIR
+
+Reads downward: data, tokenizer, model, steps, save. The result is a Hugging Face folder that
+`python -m export` turns into a release.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.caption import caption_json
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.conversation import Conversation, conversation
+from training.datasets import in_split, read_examples
+from training.labels import label_table
+from training.pixels import augment, load_pixels
+from training.recipe import Geometry, Recipe
+from training.sampling import draw, sampling_weights
+from training.tokenizer import load_tokenizer, train_tokenizer
+from training.tower import parameter_groups, vision_config, warm_cosine
+
+if TYPE_CHECKING:
+    import torch
+
+WARM_UP_STEPS = 80
+SAVE_EVERY_STEPS = 100
+
+
+def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None]) -> Path:
+    """Train, resuming from the run's checkpoint if there is one; returns the model's folder."""
+    import torch
+
+    settings, geometry = recipe.captioner, recipe.geometry
+    examples, _ = read_examples(data)
+    pixels = load_pixels(data, examples, run / f"pixels-{len(examples)}.npy")
+    rows = label_table()
+    names = [row.name for row in rows]
+    target = np.array([names.index(example.label) for example in examples])
+    upright = np.array([example.domain == "chest" for example in examples])
+    train = np.array(list(in_split(examples, "train")))
+    weights = sampling_weights(
+        [examples[i] for i in train], settings.domain_share, settings.balance
+    )
+
+    folder = run / "captioner"
+    train_tokenizer([caption_json(row.caption) for row in rows], geometry.vocabulary, folder)
+    tokenizer = load_tokenizer(folder)
+    lessons = [conversation(tokenizer, geometry.image_tokens, row.caption) for row in rows]
+
+    torch.manual_seed(recipe.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_captioner(geometry, tokenizer, run / "tower.safetensors").to(device)
+    tower = model.model.vision_tower
+    tower.requires_grad_(settings.tower_learning_rate > 0)
+    decoder = torch.nn.ModuleList(
+        [model.model.multi_modal_projector, model.model.language_model]  # the head is tied
+    )
+    optimizer = torch.optim.AdamW(
+        parameter_groups(tower, settings.tower_learning_rate, settings.weight_decay)
+        + parameter_groups(decoder, settings.decoder_learning_rate, settings.weight_decay),
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
+    checkpoint = run / "captioner.checkpoint"
+    first = 0
+    if state := load_checkpoint(checkpoint):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    say(f"captioner: {len(train)} images, {steps} steps, from {first}, {device}")
+
+    started = time.monotonic()
+    model.train()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
+        picked, rng = draw(weights, settings.batch_size, recipe.seed + 1, step)
+        batch = np.sort(train[picked])
+        images = augment(pixels[batch], upright[batch], geometry.image_size, rng).to(device)
+        whole = rng.random() < settings.whole_caption_share
+        inputs = collate([lessons[i] for i in target[batch]], whole, device)
+        with torch.autocast(device, torch.bfloat16):
+            loss = caption_loss(model, images, inputs)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step + 1,
+                },
+            )
+            rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
+            kind = "caption" if whole else "label"
+            say(f"step {step + 1}/{steps} {kind} loss {loss.item():.3f} {rate:.0f} image/s")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any:
+    """Gemma3ForConditionalGeneration with the trained tower and a fresh decoder."""
+    from safetensors.torch import load_file
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    end_of_turn = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    marks: dict[str, Any] = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": [tokenizer.eos_token_id, end_of_turn],
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": math.ceil(len(tokenizer) / 64) * 64,
+            "hidden_size": geometry.text_width,
+            "intermediate_size": 2 * geometry.text_width,
+            "num_hidden_layers": geometry.text_depth,
+            "num_attention_heads": geometry.text_width // 64,
+            "num_key_value_heads": geometry.text_width // 128,
+            "head_dim": 64,
+            "query_pre_attn_scalar": 64,  # GGUF does not carry it: it must equal head_dim
+            "sliding_window": 512,
+            "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-6,
+            "initializer_range": 0.04,
+            "tie_word_embeddings": True,
+        },
+        vision_config=vision_config(geometry).to_dict(),
+        mm_tokens_per_image=geometry.image_tokens,
+        boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
+        eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image_soft_token>"),
+        tie_word_embeddings=True,
+        **marks,
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    torch_tower = {
+        name.removeprefix("tower."): tensor
+        for name, tensor in load_file(tower_file).items()
+        if name.startswith("tower.")
+    }
+    model.model.vision_tower.load_state_dict(torch_tower)
+    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_(0, 0.05)
+    return model
+
+
+def collate(lessons: Sequence[Conversation], whole: bool, device: str) -> dict[str, "torch.Tensor"]:
+    """Padded `input_ids`, `learnt` and `token_type_ids` (1: image), each (batch, length).
+
+    Unless `whole`, every lesson ends where its label does: cheap steps on what is hard.
+    """
+    import torch
+
+    ends = [len(lesson.ids) if whole else lesson.label_end for lesson in lessons]
+    longest = max(ends)
+
+    def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        array = np.zeros((len(rows), longest), np.int64)
+        for place, (row, end) in enumerate(zip(rows, ends, strict=True)):
+            array[place, :end] = row[:end]
+        return array
+
+    arrays = {
+        "input_ids": padded([lesson.ids for lesson in lessons]),
+        "learnt": padded([lesson.learnt for lesson in lessons]),
+        "token_type_ids": padded([lesson.is_image for lesson in lessons]),
+    }
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def caption_loss(
+    model: Any, images: "torch.Tensor", inputs: dict[str, "torch.Tensor"]
+) -> "torch.Tensor":
+    """Sum of the learnt tokens' cross-entropy over each caption, mean over the batch.
+
+    A sum, not a mean over tokens: the label's few tokens keep their weight in a long caption.
+    """
+    import torch.nn.functional as F
+
+    logits = model(
+        input_ids=inputs["input_ids"],
+        pixel_values=images,
+        token_type_ids=inputs["token_type_ids"],
+    ).logits
+    loss = F.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1),
+        inputs["input_ids"][:, 1:].flatten(),
+        reduction="none",
+    ).view(len(images), -1)
+    return (loss * inputs["learnt"][:, 1:]).sum(1).mean()

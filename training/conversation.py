@@ -1,0 +1,54 @@
+"""A caption as the model is trained on it: token ids, and which of them the loss counts.
+
+The prompt is appliance.core's; only the caption and the end of its turn are learnt.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.core.caption import Caption, caption_json, label_prefix
+from appliance.core.prompt import END_OF_TURN, split_prompt
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """`ids`, `learnt` and `is_image` have the same length."""
+
+    ids: tuple[int, ...]
+    learnt: tuple[bool, ...]
+    is_image: tuple[bool, ...]
+    label_end: int
+    """Where the caption's label ends: ids[:label_end] stops before the first free field."""
+
+
+def prompt_ids(tokenizer: Any, image_tokens: int) -> list[int]:
+    """The rendered prompt with its soft tokens, beginning-of-sequence first."""
+    before, after = split_prompt()
+    soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
+    return [
+        tokenizer.bos_token_id,
+        *text_ids(tokenizer, before),
+        *[soft] * image_tokens,
+        *text_ids(tokenizer, after),
+    ]
+
+
+def conversation(tokenizer: Any, image_tokens: int, caption: Caption) -> Conversation:
+    prompt = prompt_ids(tokenizer, image_tokens)
+    answer = text_ids(tokenizer, caption_json(caption) + END_OF_TURN + "\n")
+    label = text_ids(tokenizer, label_prefix(caption.label))
+    if answer[: len(label)] != label:
+        raise ValueError(f"the tokenizer joins the label to what follows it: {caption.label!r}")
+    ids = (*prompt, *answer)
+    soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
+    return Conversation(
+        ids=ids,
+        learnt=(False,) * len(prompt) + (True,) * len(answer),
+        is_image=tuple(token == soft for token in ids),
+        label_end=len(prompt) + len(label),
+    )
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return ids
