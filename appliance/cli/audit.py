@@ -2,7 +2,7 @@
 
 import click
 
-from appliance.cli.output import print_json, print_line
+from appliance.cli.output import print_json, print_line, print_row
 from appliance.config import Config
 from appliance.errors import AuditError, ConfigError
 
@@ -25,7 +25,10 @@ def list_entries(config: Config, last: int, as_json: bool) -> None:
             if as_json:
                 print_json(vars(entry))
             else:
-                print_line(f"{entry.seq:>6}  {entry.at}  {entry.kind:<18} {summary(entry.body)}")
+                time = entry.at.partition(".")[0].replace("T", " ")
+                print_row(
+                    (f"{entry.seq:>6}", 6), (time, 19), (entry.kind, 18), (summary(entry.body), 0)
+                )
 
 
 @audit.command("show")

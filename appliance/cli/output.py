@@ -24,6 +24,11 @@ def print_line(text: str = "") -> None:
     click.echo(safe_line(text))
 
 
+def print_row(*cells: tuple[str, int]) -> None:
+    """Texts in columns of the widths given."""
+    click.echo("  ".join(f"{safe_line(text):<{width}}" for text, width in cells).rstrip())
+
+
 def print_block(text: str, indent: str = "    ") -> None:
     """Running text, wrapped; its own line breaks are kept."""
     for line in safe_text(text).splitlines():
@@ -36,9 +41,9 @@ def print_block(text: str, indent: str = "    ") -> None:
 
 def print_field(name: str, text: str) -> None:
     """A name in a column of its own, and its text beside it."""
-    indent = " " * 15
+    indent = " " * 16
     click.echo(
         textwrap.fill(
-            safe_line(text), WIDTH, initial_indent=f"  {name:<13}", subsequent_indent=indent
+            safe_line(text), WIDTH, initial_indent=f"  {name:<14}", subsequent_indent=indent
         )
     )

@@ -3,7 +3,13 @@
 import click
 
 from appliance.cli.diagnostics import print_error
-from appliance.cli.output import NOT_FOR_CLINICAL_USE, print_field, print_json, print_line
+from appliance.cli.output import (
+    NOT_FOR_CLINICAL_USE,
+    print_field,
+    print_json,
+    print_line,
+    print_row,
+)
 from appliance.config import Config
 from appliance.errors import ReleaseError
 
@@ -20,14 +26,14 @@ def list_releases(config: Config) -> None:
     from appliance.release.shelf import find_release, release_names
 
     for name in release_names(config.releases_folder):
-        mark = "*" if name == config.release else " "
+        mark = "in use" if name == config.release else ""
         try:
             found = find_release(config.releases_folder, name)
         except ReleaseError as exc:
             print_error(exc)
             continue
         note = f" - {NOT_FOR_CLINICAL_USE}" if found.card.demonstration else ""
-        print_line(f"{mark} {name} {found.version}{note}")
+        print_row((mark, 6), (f"{name} {found.version}{note}", 0))
 
 
 @release.command("show")

@@ -48,7 +48,7 @@ class AuditDatabase:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._key = _image_key(folder / "image-mark.key")
             self.path.touch(mode=0o600)
-            self._db = sqlite_utils.Database(_connect(self.path))
+            self._db = sqlite_utils.Database(connect(self.path))
             self._db.conn.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as exc:
             raise self._unwritable(exc) from exc
@@ -125,7 +125,7 @@ class AuditDatabase:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = EXTRA")

@@ -17,8 +17,7 @@ from cpg_store.passage import Document
 from cpg_store.search import search
 
 NO_INDEX_HINT = (
-    "add the clinic's guidelines with `appliance guidelines add FILE...`, "
-    "or caption with --no-lookup"
+    "add guidelines with `appliance guidelines add FILE...` (`caption --no-lookup` needs none)"
 )
 
 

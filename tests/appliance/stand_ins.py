@@ -1,0 +1,111 @@
+"""Stand-ins for our own ports, for what the real things cannot be made to do on demand."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from appliance.core.caption import Caption, caption_json
+from appliance.core.consult import Ports
+from appliance.core.decision import Calibration
+from appliance.core.entry import Entry, next_entry
+from appliance.core.labels import Label, LabelSet
+from appliance.core.ports import Guidelines, Passage, Picture, Reading, ReleaseCard
+from appliance.errors import ApplianceError, AuditError
+
+LABELS = LabelSet(
+    (
+        Label("melanoma", "skin"),
+        Label("melanocytic nevus", "skin"),
+        Label("normal fundus", "fundus"),
+        Label("normal chest", "chest"),
+    )
+)
+CAPTION = Caption(
+    "melanoma", "dermoscopy", "skin lesion", "irregular border", "urgent referral for excision"
+)
+SURE_SCORES = (-0.1, -3.0, -9.0, -9.0)
+CARD = ReleaseCard(
+    name="stand-in",
+    sha256="ab" * 32,
+    demonstration=True,
+    labels=LABELS,
+    calibration=Calibration(1.0, 0.1, {"skin": 0.2, "fundus": 0.2, "chest": 0.2}),
+    image_size=4,
+)
+SPECKLED = bytes(range(0, 240, 5))
+"""4 x 4 RGB with contrast."""
+
+
+class OneImage:
+    """Opens any path to the same picture, or fails with the error given."""
+
+    def __init__(self, rgb: bytes = SPECKLED, error: ApplianceError | None = None) -> None:
+        self.rgb, self.error = rgb, error
+
+    def open(self, path: str, size: int) -> Picture:
+        if self.error:
+            raise self.error
+        return Picture(self.rgb, size, "cd" * 32, "PNG", 40, 30, None)
+
+
+class OneReading:
+    """A captioner that always says the same."""
+
+    release = CARD
+
+    def __init__(
+        self, text: str = caption_json(CAPTION), scores: Sequence[float] = SURE_SCORES
+    ) -> None:
+        self.reading = Reading(text, tuple(scores))
+
+    def read(self, picture: Picture) -> Reading:
+        return self.reading
+
+
+class Shelf:
+    """Guidelines that remember the queries and answer each with passages named after it."""
+
+    def __init__(self) -> None:
+        self.queries: list[str] = []
+
+    def find(self, query: str, k: int) -> Sequence[Passage]:
+        self.queries.append(query)
+        name = query.partition(":")[0]
+        return [
+            Passage(f"{name}-{i}", "text", "Guide", None, 1, None, "A", None, 1 / (i + 1))
+            for i in range(k)
+        ]
+
+
+class MemoryLog:
+    """A log in memory; refuses the entry numbered `full_at`."""
+
+    def __init__(self, full_at: int | None = None) -> None:
+        self.entries: list[Entry] = []
+        self.full_at = full_at
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        if len(self.entries) + 1 == self.full_at:
+            raise AuditError("the audit log cannot be written", "free disk space")
+        last = self.entries[-1] if self.entries else None
+        self.entries.append(next_entry(last, "2026-01-02T03:04:05.000+00:00", kind, body))
+        return self.entries[-1]
+
+    def image_mark(self, sha256: str) -> str:
+        return "marked " + sha256[:4]
+
+
+def ports(
+    *,
+    images: OneImage | None = None,
+    captioner: OneReading | None = None,
+    guidelines: Guidelines | None = None,
+    audit: MemoryLog | None = None,
+) -> Ports:
+    ticks = iter(range(1000))
+    return Ports(
+        images=images or OneImage(),
+        captioner=captioner or OneReading(),
+        guidelines=guidelines,
+        audit=audit or MemoryLog(),
+        clock_s=lambda: float(next(ticks)),
+    )

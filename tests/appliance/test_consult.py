@@ -1,0 +1,72 @@
+"""The one path: what is recorded, what is shown, what is refused."""
+
+import pytest
+from stand_ins import CAPTION, MemoryLog, OneImage, OneReading, Shelf, ports
+
+from appliance.core.caption import caption_json
+from appliance.core.consult import consult
+from appliance.errors import AuditError, ImageError
+
+
+def test_an_answer_is_recorded_before_it_is_given() -> None:
+    audit, shelf = MemoryLog(), Shelf()
+    result = consult("x.png", ports(audit=audit, guidelines=shelf), k=2)
+    assert result.caption == CAPTION
+    assert result.decision is not None and result.decision.labels == ("melanoma",)
+    assert [passage.passage_id for passage in result.passages] == ["melanoma-0", "melanoma-1"]
+    assert [entry.kind for entry in audit.entries] == ["caption.asked", "caption.answered"]
+    assert result.entry == audit.entries[-1]
+    assert result.entry.body["passages"] == ["melanoma-0", "melanoma-1"]
+
+
+@pytest.mark.parametrize("full_at", [1, 2])
+def test_nothing_is_given_that_could_not_be_recorded(full_at: int) -> None:
+    with pytest.raises(AuditError):
+        consult("x.png", ports(audit=MemoryLog(full_at)), k=2)
+
+
+def test_a_refused_picture_is_an_outcome() -> None:
+    audit = MemoryLog()
+    images = OneImage(error=ImageError("no such image: x.png", "check", code="image-missing"))
+    result = consult("x.png", ports(images=images, audit=audit), k=2)
+    assert result.error is not None and result.error.code == "image-missing"
+    assert audit.entries[-1].body["error"] == "image-missing"
+    assert result.caption is None and result.label_probabilities == {}
+
+
+def test_a_blank_picture_is_refused() -> None:
+    result = consult("x.png", ports(images=OneImage(bytes(48))), k=2)
+    assert result.error is not None and result.error.code == "image-blank"
+
+
+def test_prose_instead_of_a_caption_is_an_error() -> None:
+    captioner = OneReading("I see a mole.")
+    result = consult("x.png", ports(captioner=captioner), k=2)
+    assert result.error is not None and result.error.code == "caption-format"
+
+
+def test_an_abstention_looks_nothing_up() -> None:
+    shelf = Shelf()
+    captioner = OneReading(caption_json(CAPTION), (-1.0, -1.0, -1.0, -1.0))
+    result = consult("x.png", ports(captioner=captioner, guidelines=shelf), k=2)
+    assert result.decision is not None and result.decision.kind == "abstain"
+    assert result.error is None and not result.passages and not shelf.queries
+
+
+def test_a_set_looks_every_label_up_in_turn() -> None:
+    shelf = Shelf()
+    captioner = OneReading(caption_json(CAPTION), (-0.5, -1.0, -9.0, -9.0))
+    result = consult("x.png", ports(captioner=captioner, guidelines=shelf), k=3)
+    assert [passage.passage_id for passage in result.passages] == [
+        "melanoma-0",
+        "melanocytic nevus-0",
+        "melanoma-1",
+    ]
+
+
+def test_the_record_holds_no_path_and_no_bare_image_hash() -> None:
+    audit = MemoryLog()
+    consult("/patients/Ali bin Abu/eye.png", ports(audit=audit), k=0)
+    written = repr(audit.entries)
+    assert "Ali" not in written and "eye.png" not in written and "cd" * 32 not in written
+    assert audit.entries[-1].body["image"] == "marked cdcd"

@@ -1,0 +1,171 @@
+"""The demonstration release through llama.cpp."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.core.caption import caption_grammar, parse_caption
+from appliance.core.labels import LabelSet
+from appliance.core.ports import Picture
+from appliance.edges.llama import LlamaCaptioner
+from appliance.errors import ModelError, ReleaseError
+from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, Release, read_release
+from appliance.release.shelf import BUILT_IN
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return read_release(BUILT_IN)
+
+
+@pytest.fixture(scope="module")
+def captioner(release: Release) -> Iterator[LlamaCaptioner]:
+    with LlamaCaptioner(release, threads=2) as opened:
+        yield opened
+
+
+def picture(seed: int, release: Release) -> Picture:
+    size = release.card.image_size
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (7, 7, 3), dtype=np.uint8)
+    rgb = np.kron(coarse, np.ones((size // 7, size // 7, 1), np.uint8)).tobytes()
+    return Picture(rgb, size, "", "PNG", size, size, None)
+
+
+def test_every_picture_gives_a_caption_and_a_score_for_every_label(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    for seed in range(5):
+        reading = captioner.read(picture(seed, release))
+        caption = parse_caption(reading.text, release.card.labels)
+        best = int(np.argmax(reading.label_scores))
+        assert caption.label == release.card.labels.names[best]
+        assert len(reading.label_scores) == len(release.card.labels)
+
+
+def test_label_scores_are_the_probabilities_of_all_that_the_model_may_answer(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    """The model learnt to answer with a label: the exact scores of all of them sum to near 1."""
+    total = sum(map(math.exp, captioner.read(picture(0, release)).label_scores))
+    assert 0.9 < total < 1.0001
+
+
+def test_the_same_picture_reads_the_same_whatever_was_read_before(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    first = [captioner.read(picture(seed, release)) for seed in (1, 2, 3)]
+    again = [captioner.read(picture(seed, release)) for seed in (3, 2, 1)]
+    assert first == again[::-1]
+    with LlamaCaptioner(release, threads=2) as fresh:
+        assert fresh.read(picture(2, release)) == first[1]
+
+
+def test_different_pictures_read_differently(captioner: LlamaCaptioner, release: Release) -> None:
+    scores = {captioner.read(picture(seed, release)).label_scores for seed in range(4)}
+    assert len(scores) == 4
+
+
+def test_a_crash_is_this_pictures_error_and_the_next_one_is_read(release: Release) -> None:
+    with LlamaCaptioner(release, threads=2) as captioner:
+        before = captioner.read(picture(1, release))
+        assert captioner._child is not None
+        captioner._child.kill()
+        with pytest.raises(ModelError, match="stopped"):
+            captioner.read(picture(1, release))
+        assert captioner.read(picture(1, release)) == before
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(BUILT_IN, tmp_path / "copied"))
+
+
+@pytest.mark.parametrize("file", [MODEL, PROJECTOR])
+def test_a_flipped_byte_never_reaches_llama_cpp(copied: Path, file: str) -> None:
+    content = bytearray((copied / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / file).write_bytes(content)
+    with (
+        LlamaCaptioner(read_release(copied), threads=1) as captioner,
+        pytest.raises(ReleaseError, match="not the one its manifest declares"),
+    ):
+        captioner.read(picture(0, captioner_release(copied)))
+        assert captioner._child is None
+
+
+def captioner_release(folder: Path) -> Release:
+    return read_release(folder)
+
+
+def test_a_declared_file_that_is_no_model_ends_only_the_child(copied: Path) -> None:
+    (copied / MODEL).write_bytes(b"GGUF" + bytes(100))
+    declare(copied, MODEL)
+    release = read_release(copied)
+    with (
+        LlamaCaptioner(release, threads=1) as captioner,
+        pytest.raises(ReleaseError, match="cannot be loaded"),
+    ):
+        captioner.read(picture(0, release))
+
+
+def declare(folder: Path, file: str) -> None:
+    """Write the manifest anew for a file as it now is."""
+    from appliance.release.manifest import hash_file
+
+    manifest = json.loads((folder / MANIFEST).read_text())
+    size_bytes = (folder / file).stat().st_size
+    manifest["files"][file] = {"sha256": hash_file(folder / file), "size_bytes": size_bytes}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_picture_of_another_size_is_refused(captioner: LlamaCaptioner, release: Release) -> None:
+    wrong = replace(picture(0, release), rgb=bytes(300))
+    with pytest.raises(ModelError, match="not 112 x 112"):
+        captioner.read(wrong)
+    assert captioner.read(picture(0, release)).text
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"format": 9}, "format"),
+        ({"labels": []}, "label"),
+        ({"prompt_version": 0}, "prompt"),
+        ({"files": {"../x": {"sha256": "", "size_bytes": 0}}}, "declare"),
+        ({"calibration": {}}, "cannot be read"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_says_why(
+    copied: Path, change: dict[str, object], complaint: str
+) -> None:
+    manifest = json.loads((copied / MANIFEST).read_text()) | change
+    (copied / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ReleaseError, match=complaint):
+        read_release(copied)
+
+
+def test_the_demonstration_release_says_what_it_is(release: Release) -> None:
+    assert release.card.demonstration
+    assert sum(file.size_bytes for file in release.files.values()) < 25_000_000
+    manifest = release.manifest
+    assert manifest["evaluation"]["json_valid"] == 1.0
+    assert manifest["evaluation"]["domain_right"] >= 0.95
+    floors = {"skin": 0.55, "fundus": 0.29, "chest": 0.72}
+    for domain, floor in floors.items():
+        assert manifest["evaluation"]["domains"][domain]["balanced_accuracy"] >= floor
+    assert manifest["agreement"]["same_label"] >= 0.98
+    assert all(source["terms"] for source in manifest["data"])
+
+
+def test_the_grammar_is_one_that_llama_cpp_reads(release: Release) -> None:
+    from llama_cpp import LlamaGrammar
+
+    assert LlamaGrammar.from_string(caption_grammar(release.card.labels), verbose=False)
+    assert LlamaGrammar.from_string(caption_grammar(LabelSet(release.card.labels.labels[:1])))
