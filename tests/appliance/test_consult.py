@@ -16,7 +16,7 @@ def test_an_answer_is_recorded_before_it_is_given() -> None:
     assert [passage.passage_id for passage in result.passages] == ["melanoma-0", "melanoma-1"]
     assert [entry.kind for entry in audit.entries] == ["caption.asked", "caption.answered"]
     assert result.entry == audit.entries[-1]
-    assert result.entry.body["passages"] == ["melanoma-0", "melanoma-1"]
+    assert audit.entries[-1].body["passages"] == ["melanoma-0", "melanoma-1"]
 
 
 @pytest.mark.parametrize("full_at", [1, 2])

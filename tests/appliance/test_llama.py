@@ -165,7 +165,7 @@ def test_the_demonstration_release_says_what_it_is(release: Release) -> None:
 
 
 def test_the_grammar_is_one_that_llama_cpp_reads(release: Release) -> None:
-    from llama_cpp import LlamaGrammar
+    from llama_cpp.llama_grammar import LlamaGrammar
 
     assert LlamaGrammar.from_string(caption_grammar(release.card.labels), verbose=False)
     assert LlamaGrammar.from_string(caption_grammar(LabelSet(release.card.labels.labels[:1])))
