@@ -1,10 +1,12 @@
 """`python -m export`: each verb is one step from a model to a release."""
 
+import os
 from pathlib import Path
 
 import click
 
 from export.checkpoint import ExportError
+from training.datasets import DatasetError
 
 
 @click.group()
@@ -22,13 +24,16 @@ def main() -> None:
     help="Folder with the three data sets.",
 )
 @click.option("--version", default="0.1.0", show_default=True)
-def release(model: Path, out: Path, data: Path, version: str) -> None:
+@click.option("--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
+def release(model: Path, out: Path, data: Path, version: str, threads: int) -> None:
     """Write, calibrate, measure and compare; OUT is the release directory."""
     from export.release import write_release
 
     try:
-        written = write_release(model, out, data, version, lambda line: click.echo(line, err=True))
-    except ExportError as exc:
+        written = write_release(
+            model, out, data, version, threads, lambda line: click.echo(line, err=True)
+        )
+    except (ExportError, DatasetError) as exc:
         raise click.ClickException(str(exc)) from exc
     click.echo(written)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+PARTS = ("language_model.", "vision_tower.", "multi_modal_projector.")
 ARCHITECTURE = "Gemma3ForConditionalGeneration"
 
 
@@ -51,6 +52,15 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Raises: ExportError."""
+    from safetensors import SafetensorError
+
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as exc:
+        raise ExportError(f"{folder}: cannot be read ({type(exc).__name__}: {exc})") from exc
+
+
+def _read(folder: Path) -> Checkpoint:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("architectures") != [ARCHITECTURE]:
         raise ExportError(
@@ -62,6 +72,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder}: query_pre_attn_scalar {text['query_pre_attn_scalar']} is not head_dim "
             f"{text['head_dim']}; GGUF cannot carry it"
         )
+    rope = text["rope_parameters"]
+    if any(rope[kind].get("rope_type", "default") != "default" for kind in rope):
+        raise ExportError(f"{folder}: scaled rotary positions ({rope}) are not written to GGUF")
+    kinds = [
+        "full" if (layer + 1) % 6 == 0 else "sliding" for layer in range(len(text["layer_types"]))
+    ]
+    if text["layer_types"] != [f"{kind}_attention" for kind in kinds]:
+        raise ExportError(f"{folder}: llama.cpp takes every sixth layer as full, not layer_types")
+    if text["hidden_activation"] != "gelu_pytorch_tanh":
+        raise ExportError(f"{folder}: hidden_activation {text['hidden_activation']} is not GELU")
     if vision["intermediate_size"] == vision["hidden_size"]:
         raise ExportError(f"{folder}: the tower's feed-forward is as wide as the tower")
     if not (folder / "tokenizer.model").is_file():
@@ -69,6 +89,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if pickles := sorted(path.name for path in folder.glob("*.bin")):
         raise ExportError(f"{folder}: pickled weights are not read: {', '.join(pickles)}")
     tensors = tuple(sorted(_stored(folder), key=lambda tensor: tensor.name))
+    if left_over := [tensor.key for tensor in tensors if not tensor.name.startswith(PARTS)]:
+        raise ExportError(f"{folder}: tensors with no place in GGUF: {', '.join(left_over)}")
     return Checkpoint(folder, text, vision, int(config["mm_tokens_per_image"]), tensors)
 
 

@@ -28,10 +28,12 @@ def write_gguf(path: Path, writer: "GGUFWriter", plans: Sequence[TensorPlan]) ->
         size_bytes = int(np.prod(plan.shape)) * np.dtype(plan.dtype).itemsize
         writer.add_tensor_info(plan.name, plan.shape, np.dtype(plan.dtype), size_bytes)
     partial = path.with_suffix(".partial")
-    writer.write_header_to_file(partial)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for plan in plans:
-        writer.write_tensor_data(np.ascontiguousarray(plan.read().astype(plan.dtype)))
-    writer.close()
+    try:
+        writer.write_header_to_file(partial)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for plan in plans:
+            writer.write_tensor_data(np.ascontiguousarray(plan.read().astype(plan.dtype)))
+    finally:
+        writer.close()
     partial.rename(path)

@@ -8,7 +8,6 @@ release.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,7 +50,7 @@ LICENCES = [
 
 
 def write_release(
-    model: Path, out: Path, data: Path, version: str, say: Callable[[str], None]
+    model: Path, out: Path, data: Path, version: str, threads: int, say: Callable[[str], None]
 ) -> Path:
     """Raises: ExportError; then nothing is at `out`."""
     if out.exists():
@@ -94,7 +93,7 @@ def write_release(
     _write_manifest(aside, manifest)
 
     size = checkpoint.vision["image_size"]
-    with open_captioner(read_release(aside), os.cpu_count() or 1) as captioner:
+    with open_captioner(read_release(aside), threads) as captioner:
         say("calibrating on the validation split")
         questions = read_questions(data, "val", size)
         calibration = calibrate(labels, questions, ask_release(captioner, questions, say))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from training.recipe import Recipe, read_recipe
+from training.teach.command import teach
 
 DEMONSTRATION = Path(__file__).parent / "configs" / "demonstration.toml"
 
@@ -35,6 +36,9 @@ run_option = click.option(
 @click.group()
 def main() -> None:
     """Train and evaluate the model behind the appliance."""
+
+
+main.add_command(teach)
 
 
 @main.command()

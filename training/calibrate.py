@@ -62,6 +62,6 @@ def decision_figures(
         if kinds:
             figures[domain] = {
                 **{kind: kinds.count(kind) / len(kinds) for kind in ("label", "set", "abstain")},
-                "true_label_held": float(np.mean(held)) if held else float("nan"),
+                **({"true_label_held": float(np.mean(held))} if held else {}),
             }
     return figures

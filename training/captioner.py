@@ -9,6 +9,7 @@ Reads downward: data, tokenizer, model, steps, save. The result is a Hugging Fac
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], 
 
     settings, geometry = recipe.captioner, recipe.geometry
     examples, _ = read_examples(data)
-    pixels = load_pixels(data, examples, run / f"pixels-{len(examples)}.npy")
+    pixels = load_pixels(data, examples, run)
     rows = label_table()
     names = [row.name for row in rows]
     target = np.array([names.index(example.label) for example in examples])
@@ -71,7 +72,7 @@ def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], 
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     checkpoint = run / "captioner.checkpoint"
     first = 0
-    if state := load_checkpoint(checkpoint):
+    if state := load_checkpoint(checkpoint, asdict(settings)):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
@@ -96,6 +97,7 @@ def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], 
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
             save_checkpoint(
                 checkpoint,
+                asdict(settings),
                 {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),

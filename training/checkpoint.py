@@ -4,20 +4,27 @@ from pathlib import Path
 from typing import Any
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, recipe: dict[str, Any], state: dict[str, Any]) -> None:
+    """Keep `state` of a run that follows `recipe`."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    torch.save({**state, "recipe": recipe}, partial)
     partial.rename(path)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state last saved at `path`, or None. Tensors and plain values only, never code."""
+def load_checkpoint(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The state last saved at `path`, or None. Tensors and plain values only, never code.
+
+    Raises: ValueError when it was begun with another recipe: optimizers restore their settings
+    from the checkpoint, so an edit would be ignored in silence.
+    """
     import torch
 
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != recipe:
+        raise ValueError(f"{path} was begun with another recipe; delete it or use that one")
     return state

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from appliance.core.labels import Domain
 from training.labels import label_of_code, label_set
@@ -67,6 +67,8 @@ def read_examples(folder: Path) -> tuple[list[Example], int]:
                 label = label_of_code(code)
             except KeyError as exc:
                 raise DatasetError(f"{path}, row {index}: {exc.args[0]}") from exc
+            if row["split"] not in get_args(Split):
+                raise DatasetError(f"{path}, row {index}: no such split: {row['split']!r}")
             examples.append(
                 Example(
                     dataset, index, label, labels.domain_of(label), str(row["group"]), row["split"]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import CaptionFormatError, label_prefix, parse_caption
+from appliance.core.caption import FIELDS, CaptionFormatError, label_prefix, parse_caption
 from appliance.core.labels import LabelSet
 from appliance.core.ports import Captioner, Picture
 from appliance.core.prompt import END_OF_TURN
-from training.conversation import prompt_ids, text_ids
+from training.conversation import prompt_ids
 from training.datasets import FILES, Example, Split, encoded_images, in_split, read_examples
 from training.metrics import domain_scores
 from training.pixels import decode_square
@@ -89,13 +89,16 @@ def ask_model(
     tokenizer = load_tokenizer(folder)
     prompt = prompt_ids(tokenizer, model.config.mm_tokens_per_image)
     soft = model.config.image_token_id
-    tails = [text_ids(tokenizer, label_prefix(name)) for name in labels.names]
+    scored = [_label_ids(tokenizer, name) for name in labels.names]
+    columns = enumerate(zip(*scored, strict=False))
+    shared = next(place for place, column in columns if len(set(column)) > 1)
+    common, tails = scored[0][:shared], [ids[shared:] for ids in scored]
     answers = []
     with torch.no_grad():
         for question in questions:
             pixels = torch.from_numpy(question.rgb.copy()).permute(2, 0, 1).float() / 127.5 - 1
             features = model.get_image_features(pixels[None]).pooler_output
-            scores = tuple(_tail_scores(model, prompt, tails, soft, features))
+            scores = tuple(_tail_scores(model, [*prompt, *common], tails, soft, features))
             text = ""
             if write:
                 ids = torch.tensor([prompt])
@@ -130,6 +133,17 @@ def evaluate(
         "domain_right": float(np.mean(domain_right)),
         "domains": {d: asdict(s) for d, s in domain_scores(labels, truth, found).items()},
     }
+
+
+def _label_ids(tokenizer: Any, name: str) -> list[int]:
+    """The caption's first tokens, through the quote that closes the label: what the clinic scores
+    (less those that all labels share)."""
+    prefix = label_prefix(name)
+    end = len(prefix) - len(f', "{FIELDS[1]}": "')
+    made = tokenizer(prefix, add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        i for i, (start, _) in zip(made.input_ids, made.offset_mapping, strict=True) if start < end
+    ]
 
 
 def _tail_scores(

@@ -67,4 +67,4 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total)
     half *= math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return centre - half, centre + half
+    return max(0.0, centre - half), min(1.0, centre + half)

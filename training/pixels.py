@@ -5,11 +5,12 @@ Skin and fundus pictures have no up or side that a caption names, so they turn a
 A chest radiograph does not: mirroring moves the heart.
 """
 
+import hashlib
 import io
 import math
 from collections.abc import Sequence
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,19 @@ PADDING = 0.12
 """Largest shift, as a share of half the side."""
 
 
-def load_pixels(folder: Path, examples: Sequence[Example], cache: Path) -> NDArray[np.uint8]:
+def load_pixels(folder: Path, examples: Sequence[Example], run: Path) -> NDArray[np.uint8]:
     """RGB of every example, (examples, CACHE_SIZE, CACHE_SIZE, 3), squashed to a square.
 
-    Decoded on the first call (13 s for 21,000 images on two cores), then mapped from `cache`.
+    Decoded on the first call (13 s for 21,000 images on two cores), then mapped from a file of
+    `run` that is named by the examples and the sizes of their data sets' files.
     """
+    sizes = [(folder / f"{dataset}.parquet").stat().st_size for dataset in FILES]
+    held = repr((CACHE_SIZE, sizes, [(example.dataset, example.row) for example in examples]))
+    cache = run / f"pixels-{hashlib.sha256(held.encode()).hexdigest()[:12]}.npy"
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         images = {dataset: encoded_images(folder, dataset) for dataset in FILES}
-        with Pool() as pool:
+        with get_context("spawn").Pool() as pool:  # torch may have threads by now
             encoded = (images[example.dataset][example.row] for example in examples)
             decode = partial(decode_square, size=CACHE_SIZE)
             pixels = np.stack(list(pool.imap(decode, encoded, chunksize=64)))
@@ -43,8 +48,6 @@ def load_pixels(folder: Path, examples: Sequence[Example], cache: Path) -> NDArr
         np.save(aside, pixels)
         aside.rename(cache)
     cached: NDArray[np.uint8] = np.load(cache, mmap_mode="r")
-    if len(cached) != len(examples):
-        raise ValueError(f"{cache} holds {len(cached)} images, not {len(examples)}: delete it")
     return cached
 
 

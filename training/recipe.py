@@ -75,11 +75,11 @@ def read_recipe(path: Path) -> Recipe:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     sections = {"geometry": Geometry, "tower": TowerRecipe, "captioner": CaptionerRecipe}
     for key, kind in sections.items():
-        table[key] = _build(kind, table.get(key, {}), f"{path}: [{key}]")
-    return _build(Recipe, table, str(path))
+        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
+    return build(Recipe, table, str(path))
 
 
-def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
+def build(kind: type[T], table: dict[str, Any], where: str) -> T:
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     for key in sorted(known ^ set(table)):
         problem = "is missing" if key in known else "is not a setting"

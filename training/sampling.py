@@ -20,7 +20,7 @@ def sampling_weights(
     """
     names, counts = np.unique([example.label for example in examples], return_counts=True)
     count = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    weights = np.array([count[example.label] ** -balance for example in examples])
+    weights = np.array([count[example.label] ** -float(balance) for example in examples])
     for domain, share in domain_share.items():
         inside = np.array([example.domain == domain for example in examples])
         weights[inside] *= share / weights[inside].sum()

@@ -1,5 +1,6 @@
 """The demonstration model's own SentencePiece tokenizer, with Gemma 3's marks and settings."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +27,25 @@ OTHER_TEXT = (
 )
 
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{% set persona = message['content'] %}{% else %}"
-    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else 'user' }}\n"
-    "{% if message['role'] == 'user' and persona %}{{ persona }}\n\n{% endif %}"
-    "{{ message['content'] }}<end_of_turn>\n"
-    "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{%- macro said(content) -%}"
+    "{%- if content is string -%}{{ content }}{%- else -%}{%- for part in content -%}"
+    "{%- if part['type'] == 'text' -%}{{ part['text'] }}"
+    "{%- else -%}<start_of_image>{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}{%- endmacro -%}"
+    "{{ bos_token }}{%- set said_first = namespace(text='') -%}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}"
+    "{%- set said_first.text = said(message['content']) + '\n\n' -%}"
+    "{%- else -%}"
+    "{{ '<start_of_turn>' }}{{ 'model' if message['role'] == 'assistant' else 'user' }}{{ '\n' }}"
+    "{%- if message['role'] == 'user' -%}{{ said_first.text }}"
+    "{%- set said_first.text = '' -%}{%- endif -%}"
+    "{{ said(message['content']) }}{{ '<end_of_turn>\n' }}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
 )
-"""Gemma 3's turns for text content; written into the GGUF for other tools."""
+"""Gemma 3's turns, for content that is text or a list of parts; written into the GGUF for other
+tools. A persona opens the first user turn."""
 
 
 def train_tokenizer(captions: Sequence[str], vocabulary: int, folder: Path) -> None:
@@ -43,9 +54,10 @@ def train_tokenizer(captions: Sequence[str], vocabulary: int, folder: Path) -> N
 
     folder.mkdir(parents=True, exist_ok=True)
     lines = [*captions, *render_prompt().splitlines(), OTHER_TEXT]
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines * 20),
-        model_prefix=str(folder / "tokenizer"),
+        model_writer=model,  # given a file's name, SentencePiece writes it into the model
         model_type="bpe",
         vocab_size=vocabulary,
         hard_vocab_limit=False,
@@ -66,7 +78,7 @@ def train_tokenizer(captions: Sequence[str], vocabulary: int, folder: Path) -> N
         user_defined_symbols=list(MARKS),
         minloglevel=2,
     )
-    (folder / "tokenizer.vocab").unlink()
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -8,6 +8,7 @@ Reads downward: data, model, steps, save. The captioner then takes the tower ove
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
 
     settings, geometry = recipe.tower, recipe.geometry
     examples, left_out = read_examples(data)
-    pixels = load_pixels(data, examples, run / f"pixels-{len(examples)}.npy")
+    pixels = load_pixels(data, examples, run)
     labels = label_set()
     target = np.array([labels.names.index(example.label) for example in examples])
     upright = np.array([example.domain == "chest" for example in examples])
@@ -49,6 +50,8 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
         [examples[i] for i in train], settings.domain_share, settings.balance
     )
     share = np.bincount(target[train], weights=weights, minlength=len(labels))
+    if absent := [name for name, part in zip(labels.names, share, strict=True) if not part]:
+        raise ValueError(f"no training picture of {', '.join(absent)}")
     log_share = torch.from_numpy(np.log(share)).float()
 
     torch.manual_seed(recipe.seed)
@@ -63,7 +66,7 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     checkpoint = run / "tower.checkpoint"
     first = 0
-    if state := load_checkpoint(checkpoint):
+    if state := load_checkpoint(checkpoint, asdict(settings)):
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -93,6 +96,7 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
             save_checkpoint(
                 checkpoint,
+                asdict(settings),
                 {
                     "model": model.state_dict(),
                     "average": average.state_dict(),

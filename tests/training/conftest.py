@@ -1,0 +1,36 @@
+"""Made-up data sets and a tokenizer, once a session; `training` importable wherever pytest runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """So small a model is slower with more, above all where other work holds the cores."""
+    import torch  # after sys.path, and slow
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three data sets: every label twice in train, some of each domain in val and test."""
+    from tests.training.tiny import every_label, write_datasets
+
+    return write_datasets(tmp_path_factory.mktemp("data"), every_label())
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from appliance.core.caption import caption_json
+    from training.labels import label_table
+    from training.tokenizer import load_tokenizer, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer([caption_json(row.caption) for row in label_table()], 640, folder)
+    return load_tokenizer(folder)

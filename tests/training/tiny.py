@@ -1,0 +1,111 @@
+"""Small data sets in the shape of the real ones, and a recipe that a test can afford."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from appliance.core.labels import Domain
+from training.labels import LabelRow, label_table
+from training.recipe import CaptionerRecipe, Geometry, Recipe, TowerRecipe
+
+DATASET_OF: dict[Domain, str] = {"skin": "ham10000", "fundus": "odir5k", "chest": "kermany_cxr"}
+SHARE: dict[Domain, float] = {"skin": 0.4, "fundus": 0.4, "chest": 0.2}
+IN_TRAIN = 2
+"""Pictures of every label in the training split."""
+HELD_BACK = ("melanoma", "vascular lesion", "cataract", "glaucoma", "normal chest")
+"""Labels with a picture in the validation and in the test split."""
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+RECIPE = Recipe(
+    name="tiny",
+    seed=0,
+    geometry=Geometry(
+        image_size=28,
+        patch_size=14,
+        image_tokens=4,
+        vision_width=32,
+        vision_depth=1,
+        text_width=128,
+        text_depth=1,
+        vocabulary=640,
+    ),
+    tower=TowerRecipe(
+        epochs=1,
+        batch_size=2,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        balance=0.6,
+        domain_share=SHARE,
+        mixup_share=0.5,
+        label_smoothing=0.05,
+        average_decay=0.9,
+    ),
+    captioner=CaptionerRecipe(
+        epochs=1,
+        batch_size=2,
+        tower_learning_rate=1e-4,
+        decoder_learning_rate=1e-3,
+        weight_decay=0.03,
+        balance=0.8,
+        domain_share=SHARE,
+        whole_caption_share=0.3,
+    ),
+)
+
+
+def with_steps(recipe: Recipe, *, tower: int, captioner: int) -> Recipe:
+    """`recipe` with so many steps, on the data of `every_label`."""
+    images = IN_TRAIN * len(label_table())
+    return replace(
+        recipe,
+        tower=replace(recipe.tower, epochs=(tower - 0.5) * recipe.tower.batch_size / images),
+        captioner=replace(
+            recipe.captioner, epochs=(captioner - 0.5) * recipe.captioner.batch_size / images
+        ),
+    )
+
+
+def picture(number: int, copy: int) -> bytes:
+    """A noisy 32 x 24 PNG in the colour of its number."""
+    rng = np.random.default_rng((number, copy))
+    colour = np.array([number * 67, number * 131, number * 29]) % 256
+    pixels = np.clip(colour + rng.normal(0, 12, (24, 32, 3)), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def every_label() -> Rows:
+    rows: Rows = {dataset: [] for dataset in DATASET_OF.values()}
+    for number, label in enumerate(label_table()):
+        splits = ["train"] * IN_TRAIN + ["val", "test"] * (label.name in HELD_BACK)
+        for copy, split in enumerate(splits):
+            row = dataset_row(label, split, f"{number}-{copy}", picture(number, copy))
+            rows[DATASET_OF[label.domain]].append(row)
+    return rows
+
+
+def dataset_row(label: LabelRow, split: str, group: str, image: bytes) -> Row:
+    """One picture as its data set spells it."""
+    (code,) = label.codes
+    row: Row = {"image": image, "label": code, "group": group, "split": split}
+    if label.domain == "fundus":
+        letter, _, grade = code.partition(":")
+        row |= {"label": letter, "caption": f"{grade} retinopathy" if grade else label.name}
+    if label.domain == "chest":
+        row |= {"label": "normal" if code == "normal" else "pneumonia", "subtype": code}
+    return row
+
+
+def write_datasets(folder: Path, rows: Rows) -> Path:
+    for dataset, table in rows.items():
+        pq.write_table(pa.Table.from_pylist(table), folder / f"{dataset}.parquet")
+    return folder

@@ -1,0 +1,94 @@
+"""The cut points between levels, set at quantiles of the training split.
+
+    python -m training.measured.thresholds --data DIR
+
+So "asymmetric" means "among the most asymmetric 30 % of the training images", a statement about
+those images and not a clinical cut-off. Owns thresholds.toml; knows no measure's arithmetic.
+"""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.labels import DOMAINS, Domain
+from training.measured.finding import TOLERANCE, Cut, Cuts, Measure
+
+TABLE = Path(__file__).with_name("thresholds.toml")
+HEAD = """\
+# Written by: python -m training.measured.thresholds --data DIR
+# For each measure its low and high cut point, each as [below, at, above]: the values at the
+# measure's quantile of the training split and {tolerance:.2f} of the images to either side.
+"""
+
+
+@cache
+def read_thresholds() -> dict[Domain, dict[str, Cuts]]:
+    """The cut points of each domain's measures, by name."""
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {
+        domain: {
+            name: Cuts(Cut(*cuts["low"]), Cut(*cuts["high"]))
+            for name, cuts in table[domain].items()
+        }
+        for domain in DOMAINS
+    }
+
+
+def cuts_of(measure: Measure, values: NDArray[np.float64]) -> Cuts:
+    """The cut points of one measure from its values on the training images."""
+
+    def cut(quantile: float) -> Cut:
+        at = np.quantile(values, [quantile - TOLERANCE, quantile, quantile + TOLERANCE])
+        return Cut(*(float(f"{value:.4g}") for value in at))
+
+    return Cuts(*(cut(quantile) for quantile in measure.quantiles))
+
+
+def thresholds_toml(cuts: dict[Domain, dict[str, Cuts]]) -> str:
+    lines = [HEAD.format(tolerance=TOLERANCE)]
+    for domain, measures in cuts.items():
+        for name, pair in measures.items():
+            lines.append(f'[{domain}."{name}"]')
+            for which, cut in (("low", pair.low), ("high", pair.high)):
+                lines.append(f"{which} = [{cut.below}, {cut.at}, {cut.above}]")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure every training image and write the table."""
+    import click
+
+    from training.measured.sample import train_values
+
+    @click.command()
+    @click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        required=True,
+        help="Folder with the data sets' parquet files.",
+    )
+    def write(data: Path) -> None:
+        """Set the cut points at quantiles of the training split."""
+        from training.measured.measurement import INSTRUMENTS
+
+        values = train_values(data, lambda line: click.echo(line, err=True))
+        cuts = {
+            domain: {
+                measure.name: cuts_of(measure, values[domain][measure.name])
+                for measure in instrument.measures
+            }
+            for domain, instrument in INSTRUMENTS.items()
+        }
+        aside = TABLE.with_suffix(".partial")
+        aside.write_text(thresholds_toml(cuts), encoding="utf-8")
+        aside.rename(TABLE)
+
+    write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fine-tuning by an adapter on a frozen, quantized base."""

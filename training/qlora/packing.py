@@ -1,0 +1,117 @@
+"""Several conversations in one row, with the attention each would have had alone.
+
+A token attends to earlier tokens of its own conversation, and to every token of its own image; a
+sliding layer also only within the window. Positions start anew in each conversation. This is what
+transformers builds for one conversation a row (`create_masks_for_vision_model`), so the logits are
+the same; the padding is gone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.conversation import Conversation
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One row of conversations; `input_ids` and `position_ids` are (1, length)."""
+
+    input_ids: "torch.Tensor"
+    position_ids: "torch.Tensor"
+    masks: dict[str, "torch.Tensor"]
+    """`full_attention` and `sliding_attention`, (1, 1, length, length), True where it attends."""
+    predicts: "torch.Tensor"
+    """Places whose next token is learnt, (learnt tokens,)."""
+    targets: "torch.Tensor"
+    """Those next tokens."""
+    owner: "torch.Tensor"
+    """Which conversation of the pack each of them belongs to."""
+
+
+def plan_packs(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """Indices of conversations, so grouped that no group is longer than `most_tokens`.
+
+    First fit, longest first; a conversation longer than that gets a row of its own.
+    """
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        place = next((p for p, left in enumerate(room) if left >= lengths[index]), None)
+        if place is None:
+            packs.append([])
+            room.append(most_tokens)
+            place = len(packs) - 1
+        packs[place].append(index)
+        room[place] -= lengths[index]
+    return [sorted(pack) for pack in packs]
+
+
+def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cpu") -> Pack:
+    """One row of these conversations, in order."""
+    import torch
+
+    lengths = [len(lesson.ids) for lesson in lessons]
+    owner = np.repeat(np.arange(len(lessons)), lengths)
+    position = np.concatenate([np.arange(length) for length in lengths])
+    learnt = np.concatenate([np.array(lesson.learnt) for lesson in lessons])
+    ids = np.concatenate([np.array(lesson.ids) for lesson in lessons])
+    image = np.concatenate([_image_spans(lesson) for lesson in lessons])
+
+    same = owner[:, None] == owner[None, :]
+    causal = position[:, None] >= position[None, :]
+    same_image = (image[:, None] == image[None, :]) & (image[:, None] >= 0)
+    full = same & (causal | same_image)
+    near = position[:, None] - position[None, :] < sliding_window
+    predicts = np.flatnonzero(learnt) - 1  # a learnt token is never its conversation's first
+
+    def tensor(array: Any) -> "torch.Tensor":
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Pack(
+        input_ids=tensor(ids[None]),
+        position_ids=tensor(position[None]),
+        masks={
+            "full_attention": tensor(full[None, None]),
+            "sliding_attention": tensor((full & near)[None, None]),
+        },
+        predicts=tensor(predicts),
+        targets=tensor(ids[predicts + 1]),
+        owner=tensor(owner[predicts]),
+    )
+
+
+def _image_spans(lesson: Conversation) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """The number of the image each token belongs to, -1 for text."""
+    is_image = np.array(lesson.is_image)
+    starts = is_image & ~np.concatenate([[False], is_image[:-1]])
+    return np.where(is_image, np.cumsum(starts) - 1, -1)
+
+
+def pack_loss(model: Any, packed: Pack, features: "torch.Tensor") -> "torch.Tensor":
+    """Sum of the learnt tokens' cross-entropy over the pack's conversations, one value each.
+
+    `features`: the projected images, (images, image tokens, text width), in the pack's order.
+    Logits are made only where a token is learnt: with a vocabulary of 262,208 that is most of
+    the memory of a step.
+    """
+    import torch
+    import torch.nn.functional as F
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    logits = model(
+        input_ids=packed.input_ids,
+        attention_mask=packed.masks,
+        position_ids=packed.position_ids,
+        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=features)},
+        logits_to_keep=packed.predicts,
+        use_cache=False,
+    ).logits[0]
+    loss = F.cross_entropy(logits.float(), packed.targets, reduction="none")
+    conversations = int(packed.owner.max()) + 1
+    return torch.zeros(conversations, device=loss.device).index_add(0, packed.owner, loss)

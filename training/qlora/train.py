@@ -1,0 +1,240 @@
+"""QLoRA: an adapter on a frozen base, trained on captions.
+
+    accelerate launch -m training qlora --config training/configs/medgemma-4b-it.toml ...
+
+Reads downward: captions, base, images, adapter, steps, save. A step is a pure function of seed and
+number, so a run that was killed goes on to the same weights.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.conversation import Conversation
+from training.qlora.packing import pack, pack_loss, plan_packs
+from training.qlora.recipe import QloraRecipe, Quantization, Steps
+from training.sampling import draw
+from training.tower import warm_cosine
+
+if TYPE_CHECKING:
+    import torch
+
+DECODER_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+VISION_LAYERS = r".*vision_tower.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+KEPT_WHOLE = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+"""Never quantized. `model.` matters: a bare `vision_tower` leaves 18 of MedGemma's vision layers
+in four bits."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from; all sequences have one entry an image."""
+
+    lessons: Sequence[Conversation]
+    features: NDArray[np.float16]
+    """(images, views, image tokens, text width): see `projected`."""
+    train: NDArray[np.int64]
+    """Images of the training split."""
+    validation: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    """How likely each training image is drawn."""
+
+
+def load_base(base: str, quantization: Quantization) -> Any:
+    """The frozen base model. Raises: OSError when it is neither a folder nor in the cache."""
+    import torch
+    from transformers import BitsAndBytesConfig, Gemma3ForConditionalGeneration
+
+    dtype = getattr(torch, quantization.compute)
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if quantization.kind == "nf4":
+        settings["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=quantization.double,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=KEPT_WHOLE,
+        )
+        settings["device_map"] = {"": "cuda" if torch.cuda.is_available() else "cpu"}
+    return Gemma3ForConditionalGeneration.from_pretrained(base, **settings)
+
+
+def add_adapter(model: Any, recipe: QloraRecipe) -> Any:
+    """The model with its adapter. The embeddings, tied to the head, stay as they are: training
+    either alone would untie them and break the merge."""
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    torch.manual_seed(recipe.seed)
+    if recipe.quantization.kind == "nf4":
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=recipe.steps.gradient_checkpointing
+        )
+    elif recipe.steps.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    targets = DECODER_LAYERS
+    if recipe.adapter.vision == "tuned":
+        targets = f"({DECODER_LAYERS})|({VISION_LAYERS})"
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=recipe.adapter.rank,
+            lora_alpha=recipe.adapter.alpha,
+            lora_dropout=recipe.adapter.dropout,
+            target_modules=targets,
+        ),
+    )
+
+
+def train_adapter(
+    model: Any,
+    recipe: QloraRecipe,
+    material: Material,
+    run: Path,
+    say: Callable[[str], None],
+) -> Path:
+    """Train `model`'s adapter, resuming if there is a checkpoint; returns the adapter's folder,
+    which holds the weights of the lowest validation loss."""
+    import torch
+    from accelerate import Accelerator
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    settings = recipe.steps
+    accelerator = Accelerator()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, settings.learning_rate, betas=(0.9, 0.999), weight_decay=settings.weight_decay
+    )
+    steps = math.ceil(settings.epochs * len(material.train) / settings.batch)
+    checkpoint = run / "qlora.checkpoint"
+    first, lowest, waited = 0, math.inf, 0
+    if state := load_checkpoint(checkpoint, asdict(recipe)):
+        set_peft_model_state_dict(model, state["adapter"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, lowest, waited = state["step"], state["lowest"], state["waited"]
+    model, optimizer = accelerator.prepare(model, optimizer)
+    bare = accelerator.unwrap_model(model)
+    count = sum(parameter.numel() for parameter in trained)
+    say(f"qlora: {count:,} weights, {steps} steps from {first}, {accelerator.device}")
+
+    started, tokens = time.monotonic(), 0
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            share = warm_cosine(step, steps, max(1, round(settings.warm_up_share * steps)))
+            group["lr"] = settings.learning_rate * share
+        torch.manual_seed(hash((recipe.seed, step)))  # dropout, the same after a resume
+        picked, rng = draw(material.weights, settings.batch, recipe.seed, step)
+        views = rng.integers(0, material.features.shape[1], len(picked))
+        model.train()
+        tokens += learn(model, material, material.train[picked], views, settings, accelerator)
+        accelerator.clip_grad_norm_(trained, settings.largest_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % settings.save_every == 0 or step + 1 == steps:
+            loss = validation_loss(model, material, settings, accelerator.device)
+            rate = tokens / (time.monotonic() - started)
+            say(f"step {step + 1}/{steps} validation loss {loss:.4f} {rate:.0f} tokens/s")
+            waited = 0 if loss < lowest else waited + 1
+            if accelerator.is_main_process:
+                if loss < lowest:
+                    _save_adapter(bare, recipe, run, step + 1, loss)
+                save_checkpoint(
+                    checkpoint,
+                    asdict(recipe),
+                    {
+                        "adapter": get_peft_model_state_dict(bare),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step + 1,
+                        "lowest": min(loss, lowest),
+                        "waited": waited,
+                    },
+                )
+            lowest = min(loss, lowest)
+            if waited >= settings.patience:
+                say(f"stopped: no lower validation loss in {waited} checkpoints")
+                break
+    return run / "adapter"
+
+
+def learn(
+    model: Any,
+    material: Material,
+    images: NDArray[np.int64],
+    views: NDArray[np.int64],
+    settings: Steps,
+    accelerator: Any,
+) -> int:
+    """Add the gradient of these images' mean loss; returns how many tokens it took.
+
+    The images are packed first and the packs then shared among the processes, so that the
+    gradient is the same on one process and on many.
+    """
+    lengths = [len(material.lessons[image].ids) for image in images]
+    packs = plan_packs(lengths, settings.pack_tokens)
+    processes = accelerator.num_processes
+    rounds = math.ceil(len(packs) / processes)
+    for turn in range(rounds):
+        place = turn * processes + accelerator.process_index
+        members = packs[min(place, len(packs) - 1)]
+        # Processes average their gradients; the whole must be the mean over all images. One that
+        # has no pack left takes part with a gradient of nothing: the others wait for it.
+        scale = processes / len(images) if place < len(packs) else 0.0
+        waits = turn + 1 < rounds
+        with accelerator.no_sync(model) if waits else nullcontext():
+            loss = pack_losses(
+                model, material, images[members], views[members], accelerator.device
+            ).sum()
+            accelerator.backward(loss * scale)
+    return sum(lengths)
+
+
+def pack_losses(
+    model: Any,
+    material: Material,
+    images: NDArray[np.int64],
+    views: NDArray[np.int64],
+    device: Any,
+) -> "torch.Tensor":
+    """The loss of each of these images, packed in one row."""
+    import torch
+
+    base = model.module if hasattr(model, "module") else model
+    window = base.config.text_config.sliding_window
+    row = pack([material.lessons[image] for image in images], window, device)
+    features = torch.from_numpy(np.asarray(material.features[images, views])).to(device)
+    return pack_loss(model, row, features.to(base.dtype))
+
+
+def validation_loss(model: Any, material: Material, settings: Steps, device: Any) -> float:
+    """Mean loss of a caption of the validation split, as the pictures are at the clinic."""
+    import torch
+
+    chosen = material.validation
+    if len(chosen) > settings.validated:
+        chosen = np.random.default_rng(0).choice(chosen, settings.validated, replace=False)
+    packs = plan_packs([len(material.lessons[i].ids) for i in chosen], settings.pack_tokens)
+    model.eval()
+    total = 0.0
+    with torch.no_grad():
+        for members in packs:
+            images = chosen[members]
+            total += float(pack_losses(model, material, images, images * 0, device).sum())
+    return total / len(chosen)
+
+
+def _save_adapter(model: Any, recipe: QloraRecipe, run: Path, step: int, loss: float) -> None:
+    """The adapter and what made it."""
+    folder = run / "adapter"
+    model.save_pretrained(folder)
+    made_of = {"recipe": asdict(recipe), "step": step, "validation_loss": loss}
+    (folder / "training.json").write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Captions from a teacher model behind an OpenAI-compatible endpoint."""
