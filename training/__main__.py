@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from training.qlora.command import qlora
 from training.recipe import Recipe, read_recipe
 from training.teach.command import teach
 
@@ -39,6 +40,7 @@ def main() -> None:
 
 
 main.add_command(teach)
+main.add_command(qlora)
 
 
 @main.command()

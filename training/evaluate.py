@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import FIELDS, CaptionFormatError, label_prefix, parse_caption
+from appliance.core.caption import CaptionFormatError, label_opening, label_prefix, parse_caption
 from appliance.core.labels import LabelSet
 from appliance.core.ports import Captioner, Picture
 from appliance.core.prompt import END_OF_TURN
@@ -139,7 +139,7 @@ def _label_ids(tokenizer: Any, name: str) -> list[int]:
     """The caption's first tokens, through the quote that closes the label: what the clinic scores
     (less those that all labels share)."""
     prefix = label_prefix(name)
-    end = len(prefix) - len(f', "{FIELDS[1]}": "')
+    end = len(label_opening(name))
     made = tokenizer(prefix, add_special_tokens=False, return_offsets_mapping=True)
     return [
         i for i, (start, _) in zip(made.input_ids, made.offset_mapping, strict=True) if start < end

@@ -36,9 +36,14 @@ def caption_json(caption: Caption) -> str:
     return json.dumps(asdict(caption), ensure_ascii=False)
 
 
+def label_opening(label: str) -> str:
+    """The caption's text through the quote that closes its label: what a label's score covers."""
+    return f'{{"label": {json.dumps(label, ensure_ascii=False)}'
+
+
 def label_prefix(label: str) -> str:
     """The caption's text up to the first free field: everything the label alone decides."""
-    return f'{{"label": {json.dumps(label, ensure_ascii=False)}, "{FIELDS[1]}": "'
+    return f'{label_opening(label)}, "{FIELDS[1]}": "'
 
 
 def parse_caption(text: str, labels: LabelSet) -> Caption:

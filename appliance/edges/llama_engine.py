@@ -18,7 +18,7 @@ import numpy as np
 from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
-from appliance.core.caption import caption_grammar, label_prefix
+from appliance.core.caption import caption_grammar, label_opening, label_prefix
 from appliance.core.labels import LabelSet
 from appliance.core.prompt import split_prompt
 
@@ -78,7 +78,7 @@ class Engine:
             self._before.insert(0, llama_cpp.llama_vocab_bos(self._vocab))
         self._prefixes = [self.tokens(label_prefix(name)) for name in labels.names]
         scored = [
-            prefix[: self._tokens_through(prefix, len(f'{{"label": "{name}"'.encode()))]
+            prefix[: self._tokens_through(prefix, len(label_opening(name).encode()))]
             for name, prefix in zip(labels.names, self._prefixes, strict=True)
         ]
         self._common = _common_prefix(scored)

@@ -30,11 +30,10 @@ def test_light_that_falls_off_outwards_is_not_a_lesion() -> None:
     assert (found & drawn).sum() / (found | drawn).sum() > 0.7
 
 
-def test_a_blob_is_less_symmetric_and_less_smooth_than_a_disc() -> None:
+def test_a_blob_is_less_symmetric_than_a_disc() -> None:
     round_one = measure_skin(grained(skin_with(disc(80, 80, 30))))
     odd_one = measure_skin(grained(skin_with(blob())))
     assert odd_one["asymmetry"] > 2 * round_one["asymmetry"]
-    assert odd_one["outline"] > 2 * round_one["outline"]
 
 
 def test_a_turned_blob_measures_the_same() -> None:

@@ -19,10 +19,10 @@ MEASURES = (
     ),
     Measure(
         "vessels",
-        "share of the field that is a dark line, 0 to 1",
-        "ridges of the Hessian at 1.2 pixels over the local light; Frangi 1998, "
+        "strength of the dark lines over the standard deviation of the levelled field",
+        "95th percentile of the Hessian's ridges at 1.2 pixels; Frangi 1998, "
         "doi:10.1007/BFb0056195",
-        ("few vessels visible", "vessels partly visible", "many vessels visible"),
+        ("vessels hardly stand out", "vessels stand out in part", "vessels stand out"),
     ),
     Measure(
         "disc",
@@ -55,11 +55,12 @@ def measure_fundus(pixels: Pixels) -> dict[str, float]:
     away = inner & (np.hypot(ROWS - row, COLUMNS - column) > DISC_RADIUS)
     fine = blur(green, 1) - blur(green, 3)
     largest, smallest = curvature(green, 1.2)
-    ridge = np.where(np.abs(smallest) < 0.5 * largest, largest, 0) / around
+    ridge = np.where(np.abs(smallest) < 0.5 * largest, largest, 0)[inner]
+    spread = float((green - around)[inner].std()) + 1e-3
     spots = np.clip(-curvature(green, 2.5)[0], 0, None) / around
     return {
         "clarity": float(np.percentile(np.abs(fine[inner]), 90)) / mean,
-        "vessels": float((ridge[inner] > 0.02).mean()),
+        "vessels": float(np.percentile(ridge, 95)) / spread,
         "disc": disc,
         "bright patches": float(np.percentile(spots[away], 99.5)),
     }

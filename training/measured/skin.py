@@ -1,7 +1,9 @@
 """What is measured on a dermoscopic picture: the ABCD rule's criteria, as numbers.
 
 The rule is Stolz 1994 (Eur J Dermatol 4:521-527; validated by Nachbar 1994,
-doi:10.1016/S0190-9622(94)70061-3). No measure depends on which side is up.
+doi:10.1016/S0190-9622(94)70061-3). No measure depends on which side is up. The outline's
+irregularity is not measured apart: its solidity ranks lesions as the asymmetry does. Colours are
+not counted: on few pixels their spread tells melanoma from nevus, their number does not.
 """
 
 from typing import Any
@@ -22,23 +24,16 @@ MEASURES = (
         ("symmetric shape and tone", "average symmetry", "asymmetric shape and tone"),
     ),
     Measure(
-        "outline",
-        "share of the convex hull that the lesion leaves empty, 0 to 1",
-        "1 - solidity of the outline; border irregularity, Celebi 2007, "
-        "doi:10.1016/j.compmedimag.2007.01.003",
-        ("smooth outline", "slightly uneven outline", "irregular notched outline"),
+        "edge",
+        "step of light across the outline over the lesion's contrast to the skin",
+        "rings of 4 pixels inside and outside the outline; B (abrupt cut-off) of Stolz 1994",
+        ("edge fades into the skin", "edge of average sharpness", "abrupt cut-off at the edge"),
     ),
     Measure(
         "colours",
         "CIE L*a*b* units: standard deviation of hue and chroma (a*, b*) in the lesion",
         "spread of a* and b* within the outline; C of Stolz 1994 as a spread, not a count",
         ("one even colour", "slightly varied colour", "several different colours"),
-    ),
-    Measure(
-        "edge",
-        "step of light across the outline over the lesion's contrast to the skin",
-        "rings of 4 pixels inside and outside the outline; B (abrupt cut-off) of Stolz 1994",
-        ("edge fades into the skin", "edge of average sharpness", "abrupt cut-off at the edge"),
     ),
     Measure(
         "pigment",
@@ -62,9 +57,8 @@ def measure_skin(pixels: Pixels) -> dict[str, float]:
     skin = np.median(lab(pixels[lesion.skin]), axis=0)
     return {
         "asymmetry": asymmetry(lesion),
-        "outline": emptiness(lesion.inside),
-        "colours": float(np.sqrt(inside[:, 1:].var(axis=0).sum())),
         "edge": cut_off(lesion),
+        "colours": float(np.sqrt(inside[:, 1:].var(axis=0).sum())),
         "pigment": float(1 - np.median(inside[:, 0]) / max(skin[0], 1)),
         "diameter": float(np.sqrt(4 * lesion.inside.sum() / np.pi) / SIDE),
     }
@@ -82,16 +76,6 @@ def asymmetry(lesion: Lesion) -> float:
         return 0.0
     differences = [np.abs(upright - np.flip(upright, axis)).sum() for axis in (0, 1)]
     return float(np.mean(differences) / total / 2)
-
-
-def emptiness(inside: Mask) -> float:
-    """Of the outline's convex hull, the share outside the lesion."""
-    from scipy import ndimage
-    from scipy.spatial import ConvexHull
-
-    rim = np.argwhere(inside & ~ndimage.binary_erosion(inside))
-    corners = np.concatenate([rim + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))])
-    return float(1 - inside.sum() / ConvexHull(corners).volume)
 
 
 def cut_off(lesion: Lesion) -> float:

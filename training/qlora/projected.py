@@ -7,14 +7,20 @@ View 0 of an image is the picture as at the clinic; further views are augmented.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.pixels import augment, plain
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = Callable[[Iterable[int]], NDArray[np.uint8]]
+"""Gives (images, side, side, 3) of the images asked for by number."""
 
 SAVE_EVERY_IMAGES = 256
 
@@ -27,7 +33,7 @@ def projected_key(tower: str, images: Sequence[str], views: int, size: int, seed
 
 def project_images(
     model: Any,
-    pixels: Callable[[slice], NDArray[np.uint8]],
+    pixels: Pixels,
     upright: NDArray[np.bool_],
     views: int,
     seed: int,
@@ -36,8 +42,7 @@ def project_images(
 ) -> NDArray[np.float16]:
     """Soft tokens of every image, (images, views, image tokens, text width), mapped from `file`.
 
-    `pixels` gives (n, side, side, 3) of a slice of the images; `upright` says which are chest
-    radiographs. Resumes where an earlier call was stopped.
+    `upright` says which are chest radiographs. Resumes where an earlier call was stopped.
     """
     import torch
 
@@ -52,11 +57,10 @@ def project_images(
     device = next(model.parameters()).device
     model.eval()
     for start in range(done, len(upright), SAVE_EVERY_IMAGES):
-        chunk = slice(start, min(start + SAVE_EVERY_IMAGES, len(upright)))
+        chunk = range(start, min(start + SAVE_EVERY_IMAGES, len(upright)))
         raw = pixels(chunk)
         for view in range(views):
-            rng = np.random.default_rng((seed, start, view))
-            images = augment(raw, upright[chunk], size, rng) if view else plain(raw, size)
+            images = view_of(raw, upright[chunk], size, (seed, start, view))
             for first in range(0, len(images), 64):
                 with torch.no_grad():
                     batch = images[first : first + 64].to(device, model.dtype)
@@ -68,3 +72,12 @@ def project_images(
         say(f"projected {chunk.stop}/{len(upright)} images")
     found: NDArray[np.float16] = kept
     return found
+
+
+def view_of(
+    pixels: NDArray[np.uint8], upright: NDArray[np.bool_], size: int, seed: tuple[int, int, int]
+) -> "torch.Tensor":
+    """Images as the tower takes them; `seed` ends with the view, and view 0 is not augmented."""
+    if seed[-1] == 0:
+        return plain(pixels, size)
+    return augment(pixels, upright, size, np.random.default_rng(seed))

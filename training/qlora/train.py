@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,23 @@ KEPT_WHOLE = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 in four bits."""
 
 
+class ImageTokens(Protocol):
+    """Soft tokens of some images, each in one of its views."""
+
+    def __call__(
+        self, model: Any, images: NDArray[np.int64], views: NDArray[np.int64]
+    ) -> "torch.Tensor":
+        """(images, image tokens, text width)."""
+
+
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from; all sequences have one entry an image."""
+    """What a run learns from; `lessons` has one entry an image."""
 
     lessons: Sequence[Conversation]
-    features: NDArray[np.float16]
-    """(images, views, image tokens, text width): see `projected`."""
+    image_tokens: ImageTokens
+    views: int
+    """How many views an image has, the first as at the clinic."""
     train: NDArray[np.int64]
     """Images of the training split."""
     validation: NDArray[np.int64]
@@ -134,7 +144,7 @@ def train_adapter(
             group["lr"] = settings.learning_rate * share
         torch.manual_seed(hash((recipe.seed, step)))  # dropout, the same after a resume
         picked, rng = draw(material.weights, settings.batch, recipe.seed, step)
-        views = rng.integers(0, material.features.shape[1], len(picked))
+        views = rng.integers(0, material.views, len(picked))
         model.train()
         tokens += learn(model, material, material.train[picked], views, settings, accelerator)
         accelerator.clip_grad_norm_(trained, settings.largest_gradient_norm)
@@ -206,13 +216,11 @@ def pack_losses(
     device: Any,
 ) -> "torch.Tensor":
     """The loss of each of these images, packed in one row."""
-    import torch
-
     base = model.module if hasattr(model, "module") else model
     window = base.config.text_config.sliding_window
     row = pack([material.lessons[image] for image in images], window, device)
-    features = torch.from_numpy(np.asarray(material.features[images, views])).to(device)
-    return pack_loss(model, row, features.to(base.dtype))
+    tokens = material.image_tokens(base, images, views)
+    return pack_loss(model, row, tokens.to(device, base.dtype))
 
 
 def validation_loss(model: Any, material: Material, settings: Steps, device: Any) -> float:

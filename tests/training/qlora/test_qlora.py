@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.training.qlora.tiny_gemma import IMAGE_TOKENS, WIDTH, lesson, tiny_gemma
-from training.qlora.recipe import Adapter, QloraRecipe, Quantization, Steps
+from training.qlora.material import kept_tokens
+from training.qlora.recipe import Adapter, QloraRecipe, Quantization, Steps, read_qlora_recipe
 from training.qlora.train import Material, add_adapter, train_adapter
 
 LESSONS = 12
@@ -44,7 +45,8 @@ def material() -> Material:
     features = rng.normal(0, 1, (LESSONS, 2, IMAGE_TOKENS, WIDTH)).astype(np.float16)
     return Material(
         lessons=[lesson(seed) for seed in range(LESSONS)],
-        features=features,
+        image_tokens=kept_tokens(features),
+        views=1,
         train=np.arange(8),
         validation=np.arange(8, LESSONS),
         weights=np.full(8, 1 / 8),
@@ -158,3 +160,11 @@ def test_nf4_holds_the_decoder_in_four_bits_and_the_tower_whole(tmp_path: Path) 
     adapted = add_adapter(model, nf4)
     train_adapter(adapted, nf4, material(), tmp_path / "run", lambda line: None)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["medgemma-4b-it", "medgemma-1.5-4b-it", "medgemma-27b-it"])
+def test_the_committed_recipes_read(name: str) -> None:
+    configs = Path(__file__).resolve().parents[3] / "training" / "configs"
+    recipe = read_qlora_recipe(configs / f"{name}.toml")
+    assert recipe.base == f"google/{name}"
+    assert (recipe.adapter.rank, recipe.adapter.alpha, recipe.quantization.kind) == (16, 16, "nf4")

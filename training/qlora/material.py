@@ -1,0 +1,152 @@
+"""From a file of captions and the images they belong to, to what a QLoRA run learns from."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.caption import Caption
+from training.conversation import conversation
+from training.datasets import FILES, DatasetError, Example, Split, encoded_images, read_examples
+from training.pixels import CACHE_SIZE, decode_square
+from training.qlora.projected import Pixels, project_images, projected_key, view_of
+from training.qlora.recipe import QloraRecipe
+from training.qlora.train import ImageTokens, Material
+from training.sampling import sampling_weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """A line of captions.jsonl: an image, its caption, and the split it was put in."""
+
+    example: Example
+    caption: Caption
+    split: Split
+
+
+def read_captions(file: Path, data: Path) -> list[CaptionedImage]:
+    """Raises: DatasetError for a line that is no caption, or whose image or label is another."""
+    examples, _ = read_examples(data)
+    known = {(example.dataset, example.row): example for example in examples}
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            example = known[row["dataset"], row["row"]]
+            captioned = CaptionedImage(example, Caption(**row["caption"]), row["split"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DatasetError(f"{file}, line {number}: not a caption of these images") from exc
+        if captioned.caption.label != example.label:
+            raise DatasetError(
+                f"{file}, line {number}: the caption says {captioned.caption.label!r}, "
+                f"the data {example.label!r}"
+            )
+        rows.append(captioned)
+    _refuse_shared_groups(file, rows)
+    return rows
+
+
+def gather(
+    model: Any,
+    tokenizer: Any,
+    recipe: QloraRecipe,
+    captioned: list[CaptionedImage],
+    data: Path,
+    run: Path,
+    say: Callable[[str], None],
+) -> Material:
+    """Token ids of every caption and soft tokens of every image, the latter kept in `run`."""
+    size, length = model.config.vision_config.image_size, model.config.mm_tokens_per_image
+    examples = [each.example for each in captioned]
+    images = {dataset: encoded_images(data, dataset) for dataset in FILES}
+    encoded = [images[example.dataset][example.row] for example in examples]
+    views, seed = recipe.steps.views, recipe.seed
+    side = max(size, CACHE_SIZE)  # augmentation crops and turns within it
+
+    def pixels(chosen: Iterable[int]) -> NDArray[np.uint8]:
+        return np.stack([decode_square(encoded[image], side) for image in chosen])
+
+    upright = np.array([example.domain == "chest" for example in examples])
+    if recipe.adapter.vision == "frozen":
+        hashes = [hashlib.sha256(image).hexdigest() for image in encoded]
+        key = projected_key(tower_hash(model), hashes, views, size, seed)
+        file = run / f"projected-{key}.npy"
+        tokens = kept_tokens(project_images(model, pixels, upright, views, seed, file, say))
+    else:
+        tokens = live_tokens(pixels, upright, seed)
+    train = np.array(list(_places(captioned, "train")))
+    settings = recipe.steps
+    return Material(
+        lessons=[conversation(tokenizer, length, each.caption) for each in captioned],
+        image_tokens=tokens,
+        views=views,
+        train=train,
+        validation=np.array(list(_places(captioned, "val"))),
+        weights=sampling_weights(
+            [examples[i] for i in train], settings.domain_share, settings.balance
+        ),
+    )
+
+
+def kept_tokens(kept: NDArray[np.float16]) -> ImageTokens:
+    """Soft tokens read from (images, views, image tokens, text width)."""
+
+    def read(model: Any, images: NDArray[np.int64], views: NDArray[np.int64]) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(kept[images, views])
+
+    return read
+
+
+def live_tokens(pixels: Pixels, upright: NDArray[np.bool_], seed: int) -> ImageTokens:
+    """Soft tokens made by the model at each step, for a tower that learns."""
+
+    def make(model: Any, images: NDArray[np.int64], views: NDArray[np.int64]) -> "torch.Tensor":
+        import torch
+
+        size = model.config.vision_config.image_size
+        seen = [
+            view_of(pixels([image]), upright[[image]], size, (seed, int(image), int(view)))
+            for image, view in zip(images, views, strict=True)
+        ]
+        device = next(model.parameters()).device
+        batch = torch.cat(seen).to(device, model.dtype)
+        found: torch.Tensor = model.get_image_features(batch).pooler_output
+        return found
+
+    return make
+
+
+def tower_hash(model: Any) -> str:
+    """Of every weight that an image passes on its way to the decoder."""
+    import torch
+
+    digest = hashlib.sha256()
+    parts = (model.model.vision_tower, model.model.multi_modal_projector)
+    for part in parts:
+        for name, weight in sorted(part.state_dict().items()):
+            digest.update(name.encode())
+            raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _places(captioned: list[CaptionedImage], split: Split) -> Iterator[int]:
+    return (place for place, each in enumerate(captioned) if each.split == split)
+
+
+def _refuse_shared_groups(file: Path, rows: list[CaptionedImage]) -> None:
+    split_of: dict[tuple[str, str], Split] = {}
+    for row in rows:
+        group = (row.example.dataset, row.example.group)
+        if split_of.setdefault(group, row.split) != row.split:
+            raise DatasetError(f"{file}: group {group[1]} of {group[0]} is in two splits")
