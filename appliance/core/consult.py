@@ -116,7 +116,7 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
 
     if ports.guidelines is not None:
         progress("looking up")
-        queries = guideline_queries(result.caption, result.decision)
+        queries = guideline_queries(result.decision)
         result.passages = find_passages(ports.guidelines, queries, k)
         lap("lookup")
 
