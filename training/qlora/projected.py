@@ -53,7 +53,7 @@ def project_images(
     done = int(done_file.read_text()) if done_file.is_file() and file.is_file() else 0
     file.parent.mkdir(parents=True, exist_ok=True)
     mode = "r+" if done else "w+"
-    kept = np.lib.format.open_memmap(file, mode, np.float16, shape)  # type: ignore[no-untyped-call]
+    kept = np.lib.format.open_memmap(file, mode, np.float16, shape)
     device = next(model.parameters()).device
     model.eval()
     for start in range(done, len(upright), SAVE_EVERY_IMAGES):
