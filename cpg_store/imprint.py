@@ -5,6 +5,7 @@ nothing of passages.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cpg_store.page import Page, Reading
@@ -16,6 +17,10 @@ _EDITION = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"\b(?:19[89]\d|20[0-4]\d)\b")
+_LONGEST_EDITION = 60
+"""Characters; a longer subject is a description."""
+_COPYRIGHT = re.compile(r"©|\(c\)|\bcopyright\b|\bpublished\b", re.IGNORECASE)
+_DATE_LINE_WORDS = 6
 _IMPRINT_PAGES = 3
 _IMPRINT_BLOCKS = 40
 _UNTITLED = re.compile(r"^(?:untitled|microsoft word|document\d*|powerpoint)\b", re.IGNORECASE)
@@ -37,9 +42,21 @@ def read_imprint(reading: Reading, file_stem: str) -> Imprint:
     sources = (reading.subject, title or "", first_words)
     return Imprint(
         title=title or _largest_heading(reading.pages) or file_stem,
-        edition=next(filter(None, map(_edition, sources)), None),
-        year=next(filter(None, map(_year, (*sources, file_stem.replace("-", " ")))), None),
+        edition=_edition_subject(reading.subject)
+        or next(filter(None, map(_edition, sources)), None),
+        year=next(filter(None, map(_year, _dated(reading, title, file_stem))), None),
     )
+
+
+def _dated(reading: Reading, title: str | None, file_stem: str) -> Iterator[str]:
+    """Where a document dates itself: its subject, title and name, a copyright line, a short line
+    of the title page. A year in running text is some other document's."""
+    yield from (reading.subject, title or "", file_stem.replace("-", " "))
+    texts = _first_texts(reading.pages)
+    yield from (text for text in texts if _COPYRIGHT.search(text))
+    title_page = _first_texts(reading.pages[:1]) if reading.pages[0].number else []
+    lines = [line for text in title_page for line in text.splitlines()]
+    yield from (line for line in lines if len(line.split()) <= _DATE_LINE_WORDS)
 
 
 def _first_texts(pages: tuple[Page, ...]) -> list[str]:
@@ -52,6 +69,12 @@ def _largest_heading(pages: tuple[Page, ...]) -> str | None:
     first = pages[0]
     headings = [block for block in first.blocks if block.kind == "heading" and first.number]
     return min(headings, key=lambda block: block.level).text if headings else None
+
+
+def _edition_subject(subject: str) -> str | None:
+    """A PDF's subject that is nothing but its edition, such as "Pocket edition, 2026"."""
+    is_edition = re.search(r"\bedition\b", subject, re.IGNORECASE)
+    return subject if is_edition and len(subject) <= _LONGEST_EDITION else None
 
 
 def _edition(text: str) -> str | None:

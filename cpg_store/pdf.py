@@ -37,7 +37,7 @@ def read_pdf(content: bytes, name: str) -> Reading:
     return Reading(
         pages=arrange(pages),
         title=metadata.get("title", "").strip() or None,
-        subject=f"{metadata.get('subject', '')} {metadata.get('keywords', '')}".strip(),
+        subject=metadata.get("subject", ""),
         scanned_pages=scanned_pages,
         hidden_spans=answer["hidden_spans"],
     )

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from appliance.core.caption import caption_json
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.conversation import Conversation, conversation
-from training.datasets import in_split, read_examples
 from training.labels import label_table
-from training.pixels import augment, load_pixels
+from training.pixels import augment
 from training.recipe import Geometry, Recipe
-from training.sampling import draw, sampling_weights
+from training.sampling import draw
 from training.tokenizer import load_tokenizer, train_tokenizer
 from training.tower import parameter_groups, vision_config, warm_cosine
+from training.training_set import load_training_set
 
 if TYPE_CHECKING:
     import torch
@@ -39,17 +39,8 @@ def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], 
     import torch
 
     settings, geometry = recipe.captioner, recipe.geometry
-    examples, _ = read_examples(data)
-    pixels = load_pixels(data, examples, run)
-    rows = label_table()
-    names = [row.name for row in rows]
-    target = np.array([names.index(example.label) for example in examples])
-    upright = np.array([example.domain == "chest" for example in examples])
-    train = np.array(list(in_split(examples, "train")))
-    weights = sampling_weights(
-        [examples[i] for i in train], settings.domain_share, settings.balance
-    )
-
+    pictures = load_training_set(data, run, settings.domain_share, settings.balance)
+    train, rows = pictures.train, label_table()
     folder = run / "captioner"
     train_tokenizer([caption_json(row.caption) for row in rows], geometry.vocabulary, folder)
     tokenizer = load_tokenizer(folder)
@@ -83,11 +74,13 @@ def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], 
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
-        picked, rng = draw(weights, settings.batch_size, recipe.seed + 1, step)
+        picked, rng = draw(pictures.weights, settings.batch_size, recipe.seed + 1, step)
         batch = np.sort(train[picked])
-        images = augment(pixels[batch], upright[batch], geometry.image_size, rng).to(device)
+        images = augment(
+            pictures.pixels[batch], pictures.upright[batch], geometry.image_size, rng
+        ).to(device)
         whole = rng.random() < settings.whole_caption_share
-        inputs = collate([lessons[i] for i in target[batch]], whole, device)
+        inputs = collate([lessons[i] for i in pictures.target[batch]], whole, device)
         with torch.autocast(device, torch.bfloat16):
             loss = caption_loss(model, images, inputs)
         optimizer.zero_grad()

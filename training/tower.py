@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.datasets import in_split, read_examples
 from training.labels import label_set
 from training.metrics import domain_scores
-from training.pixels import augment, load_pixels, plain
+from training.pixels import augment, plain
 from training.recipe import Geometry, Recipe
-from training.sampling import draw, sampling_weights
+from training.sampling import draw
+from training.training_set import load_training_set
 
 if TYPE_CHECKING:
     import torch
@@ -39,17 +39,10 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     settings, geometry = recipe.tower, recipe.geometry
-    examples, left_out = read_examples(data)
-    pixels = load_pixels(data, examples, run)
     labels = label_set()
-    target = np.array([labels.names.index(example.label) for example in examples])
-    upright = np.array([example.domain == "chest" for example in examples])
-    train = np.array(list(in_split(examples, "train")))
-    validation = np.array(list(in_split(examples, "val")))
-    weights = sampling_weights(
-        [examples[i] for i in train], settings.domain_share, settings.balance
-    )
-    share = np.bincount(target[train], weights=weights, minlength=len(labels))
+    pictures = load_training_set(data, run, settings.domain_share, settings.balance)
+    train, target = pictures.train, pictures.target
+    share = np.bincount(target[train], weights=pictures.weights, minlength=len(labels))
     if absent := [name for name, part in zip(labels.names, share, strict=True) if not part]:
         raise ValueError(f"no training picture of {', '.join(absent)}")
     log_share = torch.from_numpy(np.log(share)).float()
@@ -71,15 +64,18 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    say(f"tower: {len(train)} images, {left_out} left out, {steps} steps, from {first}, {device}")
+    say(
+        f"tower: {len(train)} images, {pictures.left_out} left out, "
+        f"{steps} steps, from {first}, {device}"
+    )
 
     started = time.monotonic()
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
-        picked, rng = draw(weights, settings.batch_size, recipe.seed, step)
+        picked, rng = draw(pictures.weights, settings.batch_size, recipe.seed, step)
         batch = np.sort(train[picked])
-        images = augment(pixels[batch], upright[batch], geometry.image_size, rng)
+        images = augment(pictures.pixels[batch], pictures.upright[batch], geometry.image_size, rng)
         wanted = F.one_hot(torch.from_numpy(target[batch]), len(labels)).float()
         if rng.random() < settings.mixup_share:
             images, wanted = mixup(images, wanted, rng)
@@ -105,8 +101,9 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
                 },
             )
             rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
-            found = classify(average.module, pixels[validation], geometry.image_size)
-            score = domain_scores(labels, target[validation], found.argmax(1))
+            held = pictures.validation
+            found = classify(average.module, pictures.pixels[held], geometry.image_size)
+            score = domain_scores(labels, target[held], found.argmax(1))
             balanced = {d: round(s.balanced_accuracy, 3) for d, s in score.items()}
             say(f"step {step + 1}/{steps} loss {loss.item():.3f} val {balanced} {rate:.0f} image/s")
     file = run / "tower.safetensors"

@@ -14,6 +14,7 @@ from cpg_store.embed import Embedder
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
 from cpg_store.passage import Document
+from cpg_store.passage import Passage as StoredPassage
 from cpg_store.search import search
 
 NO_INDEX_HINT = (
@@ -53,7 +54,7 @@ class GuidelineIndex:
                 passage_id=ranked.passage.passage_id,
                 text=ranked.passage.text,
                 document=ranked.passage.document,
-                edition=ranked.passage.edition,
+                edition=_edition(ranked.passage),
                 page=ranked.passage.page,
                 section=ranked.passage.section or None,
                 grade=ranked.passage.grade,
@@ -120,8 +121,18 @@ def _our_errors() -> Iterator[None]:
         raise GuidelineError(exc.message, exc.hint, code=code) from exc
 
 
+def _edition(source: Document | StoredPassage) -> str | None:
+    """Edition and year in one, as a citation gives them: "2nd edition, 2017"; or just "2024"."""
+    edition, year = source.edition, source.year
+    if edition and year and str(year) not in edition:
+        return f"{edition}, {year}"
+    return edition or (str(year) if year else None)
+
+
 def _indexed(document: Document, is_new: bool) -> IndexedDocument:
     notes = []
+    if _edition(document) is None:
+        notes.append("it does not say its edition: remove it and add it again with --edition")
     if document.scanned_pages:
         notes.append(f"scanned, not indexed: {document.scanned_pages} pages")
     if document.hidden_spans:
@@ -129,7 +140,7 @@ def _indexed(document: Document, is_new: bool) -> IndexedDocument:
     return IndexedDocument(
         document.document_id,
         document.title,
-        document.edition,
+        _edition(document),
         document.pages,
         document.passages,
         is_new,

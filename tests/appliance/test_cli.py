@@ -59,6 +59,7 @@ def test_a_radiograph_becomes_a_recorded_caption_with_passages(
     for passage in result["passages"]:
         assert set(passage) == PASSAGE_KEYS
         assert passage["document"].startswith("Sample Guideline") and passage["page"] >= 1
+        assert passage["edition"] == "Demonstration edition, 2026"
     assert run(["audit", "show", str(result["audit"]["seq"])]) == 0
     [entry] = printed(capsys)
     assert entry["hash"] == result["audit"]["hash"]

@@ -23,8 +23,10 @@ class Kill:
     def __reduce__(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
-save_checkpoint(Path(sys.argv[1]), {"step": 1, "model": {"weight": torch.ones(8)}})
-save_checkpoint(Path(sys.argv[1]), {"step": 2, "model": {"weight": torch.zeros(8), "end": Kill()}})
+save_checkpoint(Path(sys.argv[1]), {"epochs": 1}, {"step": 1, "model": {"weight": torch.ones(8)}})
+save_checkpoint(
+    Path(sys.argv[1]), {"epochs": 1}, {"step": 2, "model": {"w": torch.zeros(8), "end": Kill()}}
+)
 """
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 DECODER_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-VISION_LAYERS = r".*vision_tower.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+VISION_LAYERS = r".*vision_tower.*\.encoder\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
 KEPT_WHOLE = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 """Never quantized. `model.` matters: a bare `vision_tower` leaves 18 of MedGemma's vision layers
 in four bits."""
