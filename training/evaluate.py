@@ -19,7 +19,7 @@ from appliance.core.ports import Captioner, Picture
 from appliance.core.prompt import END_OF_TURN
 from training.conversation import prompt_ids
 from training.datasets import FILES, Example, Split, encoded_images, in_split, read_examples
-from training.metrics import domain_scores
+from training.metrics import domain_scores, merge_retinopathy
 from training.pixels import decode_square
 
 MOST_NEW_TOKENS = 320
@@ -132,7 +132,17 @@ def evaluate(
         "json_valid": float(np.mean(valid)),
         "domain_right": float(np.mean(domain_right)),
         "domains": {d: asdict(s) for d, s in domain_scores(labels, truth, found).items()},
+        "fundus_grades_merged": _merged_fundus(labels, truth, found),
     }
+
+
+def _merged_fundus(
+    labels: LabelSet, truth: NDArray[np.int64], found: NDArray[np.int64]
+) -> dict[str, Any] | None:
+    """Fundus with retinopathy from moderate on as one label; None without fundus images."""
+    merged = (merge_retinopathy(labels, positions) for positions in (truth, found))
+    scores = domain_scores(labels, *merged)
+    return asdict(scores["fundus"]) if "fundus" in scores else None
 
 
 def _label_ids(tokenizer: Any, name: str) -> list[int]:

@@ -18,6 +18,8 @@ class Scores:
     accuracy_interval: tuple[float, float]
     """Wilson, 95 %."""
     balanced_accuracy: float
+    balanced_accuracy_interval: tuple[float, float]
+    """Bootstrap within each label, 95 %."""
     precision: float
     recall: float
     f1: float
@@ -51,6 +53,7 @@ def domain_scores(
             accuracy=correct / len(y),
             accuracy_interval=wilson(correct, len(y)),
             balanced_accuracy=float(np.mean(recall)),
+            balanced_accuracy_interval=_balanced_interval(y, z),
             precision=float(np.mean(precision)),
             recall=float(np.mean(recall)),
             f1=float(np.mean(f1)),
@@ -59,6 +62,43 @@ def domain_scores(
             },
         )
     return scores
+
+
+RETINOPATHY_OR_WORSE = (
+    "moderate diabetic retinopathy",
+    "severe diabetic retinopathy",
+    "proliferative diabetic retinopathy",
+)
+
+
+def merge_retinopathy(labels: LabelSet, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`positions` with moderate, severe and proliferative retinopathy as one label: with four test
+    images of the proliferative grade, a mean over all grades is mostly chance."""
+    worse = [labels.names.index(name) for name in RETINOPATHY_OR_WORSE]
+    merged: NDArray[np.int64] = np.where(np.isin(positions, worse), worse[0], positions)
+    return merged
+
+
+def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """Exact two-sided p that two models are right equally often on the same images
+    (McNemar 1947, doi:10.1007/BF02295996)."""
+    from scipy.stats import binomtest
+
+    gained, lost = int((~before & after).sum()), int((before & ~after).sum())
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def _balanced_interval(
+    truth: NDArray[np.int64], found: NDArray[np.int64], resamples: int = 1000
+) -> tuple[float, float]:
+    """Of k right among n, a resample within the label has Binomial(n, k / n) right."""
+    rng = np.random.default_rng(0)
+    recalls = [
+        rng.binomial(len(hits), hits.mean(), resamples) / len(hits)
+        for hits in (found[truth == label] == label for label in np.unique(truth))
+    ]
+    low, high = np.percentile(np.mean(recalls, axis=0), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:

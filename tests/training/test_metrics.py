@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from appliance.core.labels import Label, LabelSet
-from training.metrics import domain_scores, wilson
+from training.labels import label_set
+from training.metrics import domain_scores, mcnemar, merge_retinopathy, wilson
 
 LABELS = LabelSet(
     (
@@ -65,3 +66,30 @@ def test_a_label_that_no_picture_has_is_not_averaged_in() -> None:
 
 def test_a_domain_without_pictures_has_no_figures() -> None:
     assert list(domain_scores(LABELS, np.array([0]), np.array([0]))) == ["skin"]
+
+
+def test_mcnemar_counts_only_the_images_on_which_two_models_differ() -> None:
+    before = np.array([True] * 50 + [False] * 20)
+    after = np.array([True] * 50 + [True] * 18 + [False] * 2)
+    assert mcnemar(before, before) == 1.0
+    assert mcnemar(before, after) == pytest.approx(2 * 0.5**18)
+    assert mcnemar(before, after) == mcnemar(after, before)
+
+
+def test_the_interval_of_the_balanced_accuracy_holds_it_and_narrows_with_images() -> None:
+    widths = []
+    for copies in (10, 1000):
+        truth = np.repeat([0, 1], 4 * copies)
+        found = np.tile([0, 0, 0, 1], copies).tolist() + np.tile([1, 1, 0, 0], copies).tolist()
+        [scores] = domain_scores(LABELS, truth, np.array(found)).values()
+        low, high = scores.balanced_accuracy_interval
+        assert low < scores.balanced_accuracy == 0.625 < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 5
+
+
+def test_grades_from_moderate_on_count_as_one_when_merged() -> None:
+    labels = label_set()
+    names = ["moderate", "severe", "proliferative", "mild"]
+    truth = np.array([labels.names.index(f"{name} diabetic retinopathy") for name in names])
+    assert len(set(merge_retinopathy(labels, truth).tolist())) == 2
