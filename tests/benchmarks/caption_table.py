@@ -1,6 +1,6 @@
 """The real command over real test images: accuracy, JSON validity, seconds a picture.
 
-    python tests/benchmarks/caption_table.py --data DIR [--per-domain 200] [--k 3]
+    python -m tests.benchmarks.caption_table --data DIR [--per-domain 200] [--k 3]
 
 Writes so many images of each domain's test split to a temporary folder, as the data set has them,
 and runs `appliance caption --json` on all of them once.

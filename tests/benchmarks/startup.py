@@ -1,6 +1,6 @@
 """How long `appliance --help` takes beside an empty Python, in one run.
 
-python tests/benchmarks/startup.py
+python -m tests.benchmarks.startup
 """
 
 import statistics
