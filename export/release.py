@@ -1,4 +1,4 @@
-"""From a trained Hugging Face folder to a release directory that says what it is.
+"""From the demonstration model's Hugging Face folder to a release directory that says what it is.
 
     python -m export release MODEL_FOLDER OUT --data DIR
 

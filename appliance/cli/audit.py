@@ -79,5 +79,5 @@ def summary(body: object) -> str:
         return ""
     decision = body.get("decision") or {}
     if decision:
-        return str(decision["kind"]) + (": " + ", ".join(decision["labels"]))
+        return ": ".join(filter(None, (decision["kind"], ", ".join(decision["labels"]))))
     return str(body.get("error") or body.get("document") or "")

@@ -47,7 +47,7 @@ def caption(
             if as_json:
                 print_json(consultation_json(result))
             else:
-                print_consultation(result)
+                print_consultation(result, looked_up=lookup)
             if result.error is not None:
                 worst = max(worst, result.error.exit_code)
     return worst
@@ -57,7 +57,7 @@ def consultation_json(result: "Consultation") -> dict[str, Any]:
     """The contract of `--json`: all keys always there, null when unknown."""
     picture, decision, entry, error = result.picture, result.decision, result.entry, result.error
     image: dict[str, Any] = {"path": result.path}
-    for key in ("sha256", "kind", "width", "height"):
+    for key in ("sha256", "kind", "width", "height", "note"):
         image[key] = getattr(picture, key) if picture else None
     return {
         "image": image,
@@ -79,7 +79,7 @@ def consultation_json(result: "Consultation") -> dict[str, Any]:
     }
 
 
-def print_consultation(result: "Consultation") -> None:
+def print_consultation(result: "Consultation", *, looked_up: bool) -> None:
     print_line(result.path)
     if result.release.demonstration:
         print_field("", NOT_FOR_CLINICAL_USE)
@@ -88,13 +88,13 @@ def print_consultation(result: "Consultation") -> None:
     if result.error is not None:
         print_error(result.error)
     elif result.decision is not None and result.caption is not None:
-        _print_answer(result)
+        _print_answer(result, looked_up)
     if result.entry is not None:
         print_field("record", f"entry {result.entry.seq} ({result.entry.hash[:12]})")
     print_line()
 
 
-def _print_answer(result: "Consultation") -> None:
+def _print_answer(result: "Consultation", looked_up: bool) -> None:
     decision, caption = result.decision, result.caption
     assert decision is not None and caption is not None
     answer = {
@@ -107,11 +107,13 @@ def _print_answer(result: "Consultation") -> None:
     print_field("probability", ", ".join(f"{name} {p:.0%}" for name, p in likeliest))
     if decision.kind == "abstain":
         return
+    if decision.kind == "set":
+        print_field("caption", f"as for {caption.label}, the likeliest of these:")
     print_field("image", caption.image_type)
     print_field("region", caption.anatomical_region)
     print_field("findings", caption.key_findings)
     print_field("significance", caption.clinical_significance)
-    if not result.passages:
+    if looked_up and not result.passages:
         print_field("guidelines", "nothing relevant found")
     for rank, passage in enumerate(result.passages, 1):
         print_passage(rank, passage)

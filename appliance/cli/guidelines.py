@@ -33,6 +33,7 @@ def add(
     as_json: bool,
 ) -> int:
     """Index guideline documents (PDF or Markdown). Adding one twice changes nothing."""
+    from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines  # with Chroma and SQLite
 
     paths = [Path(file) for file in files]
@@ -47,15 +48,14 @@ def add(
     worst = 0
     with open_audit(config) as audit, open_guidelines(config, create=True) as index:
         for path in paths:
-            audit.append("guideline.asked", {"act": "add"})
             try:
-                added = index.add(path, title=title, edition=edition)
+                with recorded(audit, "guideline.add", {}) as outcome:
+                    added = index.add(path, title=title, edition=edition)
+                    outcome.update(document=added.document_id, new=added.is_new)
             except GuidelineError as exc:
-                audit.append("guideline.failed", {"act": "add", "error": exc.code})
                 print_error(exc)
                 worst = max(worst, exc.exit_code)
                 continue
-            audit.append("guideline.added", {"document": added.document_id, "new": added.is_new})
             if as_json:
                 print_json(asdict(added))
                 continue
@@ -90,12 +90,15 @@ def list_documents(config: Config, as_json: bool) -> None:
 @click.pass_obj
 def remove(config: Config, document_id: str) -> None:
     """Remove one document (its id is in `guidelines list`)."""
+    from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines
 
-    with open_audit(config) as audit, open_guidelines(config) as index:
-        audit.append("guideline.asked", {"act": "remove"})
+    with (
+        open_audit(config) as audit,
+        open_guidelines(config) as index,
+        recorded(audit, "guideline.remove", {"document": document_id}),
+    ):
         index.remove(document_id)
-        audit.append("guideline.removed", {"document": document_id})
     print_line(f"removed: {document_id}")
 
 
@@ -121,14 +124,17 @@ def check(config: Config) -> int:
 @click.pass_obj
 def lookup(config: Config, text: tuple[str, ...], k: int | None, as_json: bool) -> None:
     """Find guideline passages for TEXT."""
+    from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines
 
     query = " ".join(text)
-    with open_audit(config) as audit, open_guidelines(config) as index:
-        audit.append("lookup.asked", {"characters": len(query)})
+    with (
+        open_audit(config) as audit,
+        open_guidelines(config) as index,
+        recorded(audit, "lookup", {"characters": len(query)}) as outcome,
+    ):
         passages = index.find(query, k or config.passages or 3)
-        found = [passage.passage_id for passage in passages]
-        audit.append("lookup.answered", {"passages": found})
+        outcome["passages"] = [passage.passage_id for passage in passages]
     for rank, passage in enumerate(passages, 1):
         if as_json:
             print_json(asdict(passage))

@@ -15,7 +15,7 @@ from appliance.cli.diagnostics import print_error
 from appliance.cli.guidelines import guidelines, lookup
 from appliance.cli.release import release
 from appliance.cli.settings import config as config_command
-from appliance.config import Config, load_config
+from appliance.config import load_config
 from appliance.errors import ApplianceError
 
 INTERRUPTED = 130
@@ -87,6 +87,3 @@ def _unforeseen() -> int:
 
 def entry_point() -> None:
     sys.exit(run())
-
-
-__all__ = ["Config", "entry_point", "main", "run"]

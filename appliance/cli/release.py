@@ -53,7 +53,7 @@ def show(config: Config, name: str | None, as_json: bool) -> None:
         print_field("", NOT_FOR_CLINICAL_USE)
     print_field("intended use", found.manifest["intended_use"])
     print_field("labels", ", ".join(found.card.labels.names))
-    for domain, scores in found.manifest["evaluation"]["domains"].items():
+    for domain, scores in (found.manifest["evaluation"] or {"domains": {}})["domains"].items():
         low, high = scores["accuracy_interval"]
         print_field(
             domain,

@@ -68,7 +68,8 @@ def parse_caption(text: str, labels: LabelSet) -> Caption:
 
 
 def caption_grammar(labels: LabelSet) -> str:
-    """GBNF (llama.cpp's grammar form) that admits exactly one caption.
+    """GBNF (llama.cpp's grammar form) that admits one caption and nothing after it; how long a
+    field may be is checked by `parse_caption`.
 
     A free field is one line of plain characters without a quote or backslash, so that it ends
     where its string ends.

@@ -78,6 +78,10 @@ def consult(
         raise
     except ApplianceError as exc:
         result.error = exc
+    except Exception:
+        unforeseen = {**_outcome(result, ports.audit), "error": "unforeseen"}
+        ports.audit.append("caption.answered", unforeseen)
+        raise
     progress("recording")
     result.entry = ports.audit.append("caption.answered", _outcome(result, ports.audit))
     return result

@@ -26,7 +26,8 @@ class Calibration:
     temperature: float
     """Divides the label scores before they become probabilities."""
     risk: float
-    """The share of pictures whose true label may be missing from the answer."""
+    """The share of calibration pictures whose true label the threshold left out, counted before
+    sets that are too wide are withheld; answers that are given may miss it more often."""
     thresholds: Mapping[Domain, float]
     """Least probability of a label that is kept, by domain."""
 
@@ -62,19 +63,19 @@ def decide(
     domain, mass = likeliest_domain(labels, probability)
     if mass < DOMAIN_FLOOR:
         return Decision("abstain", (), "the picture fits none of the kinds this release knows")
+    likeliest = max(labels.names, key=lambda name: probability[name])
+    if labels.domain_of(likeliest) != domain:
+        return Decision("abstain", (), "the likeliest label is of another kind of picture")
     threshold = calibration.thresholds[domain]
     kept = [name for name in labels.in_domain(domain) if probability[name] >= threshold]
     kept.sort(key=lambda name: -probability[name])
-    confidence = f"{1 - calibration.risk:.0%}"
     if not kept:
-        return Decision("abstain", (), f"no label is likely enough to answer at {confidence}")
+        return Decision("abstain", (), "no label is likely enough to answer")
     if len(kept) > WIDEST_SET:
-        return Decision(
-            "abstain", (), f"{len(kept)} labels are too close to tell apart at {confidence}"
-        )
+        return Decision("abstain", (), f"{len(kept)} labels are too close to tell apart")
     if len(kept) == 1:
-        return Decision("label", (kept[0],), f"the only label that holds at {confidence}")
-    return Decision("set", tuple(kept), f"{len(kept)} labels hold at {confidence}")
+        return Decision("label", (kept[0],), "the only label that is likely enough")
+    return Decision("set", tuple(kept), f"{len(kept)} labels are likely enough")
 
 
 def conformal_threshold(true_label_probabilities: Sequence[float], risk: float) -> float:

@@ -5,11 +5,12 @@ import unicodedata
 
 ESCAPE_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x1b\\|\x07|\x9c|$)"  # strings: titles, links
-    r"|\x1b[ -/]*[0-~]",
-    re.DOTALL,
+    r"|\x1b[\]PX^_][^\n\x1b\x07]{0,2000}(?:\x1b\\|\x07)"  # strings, ended: titles, links
+    r"|\x1b[ -/]*[0-~]"
 )
-"""ECMA-48, 5th edition, section 5.4 and 8.3: whole sequences, not only their first byte."""
+"""ECMA-48, 5th edition, sections 5.4 and 8.3: whole sequences, not only their first byte. A string
+that never ends is not one: in mangled text U+009D stands for a quotation mark, and what follows
+it is the guideline."""
 
 
 def safe_text(text: str) -> str:

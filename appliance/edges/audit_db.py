@@ -22,6 +22,7 @@ import sqlite_utils
 from appliance.core.entry import Entry, first_fault, next_entry
 from appliance.errors import AuditError
 
+KEY_BYTES = 32
 WAIT_S = 30
 """How long one writer waits for another."""
 
@@ -60,7 +61,7 @@ class AuditDatabase:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 entry = next_entry(self._last(), self._now_utc(), kind, body)
-                row = {**vars(entry), "body": json.dumps(dict(body), ensure_ascii=False)}
+                row = {**vars(entry), "body": _body_text(body)}
                 connection.execute(
                     "INSERT INTO entry VALUES (:seq, :at, :kind, :body, :previous, :hash)", row
                 )
@@ -69,7 +70,7 @@ class AuditDatabase:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except (OSError, sqlite3.Error) as exc:
+        except (OSError, sqlite3.Error, ValueError) as exc:
             raise self._unwritable(exc) from exc
         return entry
 
@@ -80,19 +81,22 @@ class AuditDatabase:
         try:
             for row in self._db.query(query):
                 yield _entry(row)
-        except (sqlite3.Error, json.JSONDecodeError) as exc:
+        except (sqlite3.Error, ValueError) as exc:
             raise self._damaged(exc) from exc
 
     def get(self, seq: int) -> Entry | None:
         try:
             rows = list(self._db.query("SELECT * FROM entry WHERE seq = ?", [seq]))
-        except sqlite3.Error as exc:
+            return _entry(rows[0]) if rows else None
+        except (sqlite3.Error, ValueError) as exc:
             raise self._damaged(exc) from exc
-        return _entry(rows[0]) if rows else None
 
     def fault(self) -> str | None:
         """Where the log first breaks, or None. Raises: AuditError when it cannot be read."""
-        return first_fault(self.entries())
+        try:
+            return first_fault(self.entries())
+        except ValueError as exc:  # a body that has no canonical form
+            raise self._damaged(exc) from exc
 
     def image_mark(self, sha256: str) -> str:
         return hmac.digest(self._key, sha256.encode(), "sha256").hex()
@@ -137,14 +141,26 @@ def _image_key(path: Path) -> bytes:
     if not path.exists():
         descriptor, partial = tempfile.mkstemp(dir=path.parent)  # mode 0600
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
+            file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):  # another process was first: its key counts
             os.link(partial, path)
         Path(partial).unlink()
-    return path.read_bytes()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise OSError(f"the image key is damaged: {path}")
+    return key
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    return Entry(**{**row, "body": json.loads(row["body"])})
+    """Raises: ValueError when the body's text is not what `append` writes: the hash covers what
+    the text means, so another text of the same meaning must not pass."""
+    body = json.loads(row["body"])
+    if not isinstance(body, dict) or _body_text(body) != row["body"]:
+        raise ValueError(f"entry {row['seq']} is not as it was written")
+    return Entry(**{**row, "body": body})
+
+
+def _body_text(body: Mapping[str, Any]) -> str:
+    return json.dumps(dict(body), ensure_ascii=False)

@@ -27,6 +27,8 @@ MEMORY_BYTES = 2 << 30
 CPU_S = 20
 MOST_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "TIFF")
+WHITE_IS_ZERO_TAG = 262
+"""TIFF 6.0, section 8: PhotometricInterpretation, 0 where the least value is white."""
 
 
 class Refused(Exception):
@@ -65,7 +67,7 @@ def main() -> None:
 
 
 def limit_process() -> None:
-    """Bound memory and time, forbid writing files; a child of a child cannot be started."""
+    """Bound memory and time, forbid writing files."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve address space
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
@@ -94,7 +96,7 @@ def square(image: "Image", size: int) -> bytes:
 
 
 def _decode_picture(encoded: bytes) -> Decoded:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # checked below, as an error at any size
     try:
@@ -109,6 +111,8 @@ def _decode_picture(encoded: bytes) -> Decoded:
     except OSError as exc:
         raise Refused("image-damaged", "it is damaged or cut short") from exc
     upright = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(WHITE_IS_ZERO_TAG) == 0:
+        upright = ImageChops.invert(_to_rgb(upright))  # Pillow turns 8-bit ones over itself
     return Decoded(_to_rgb(upright), kind, _frames_note(frames))
 
 
@@ -152,6 +156,7 @@ def _decode_dicom(encoded: bytes) -> Decoded:
     _refuse_large(rows * columns)
     data = pydicom.dcmread(io.BytesIO(encoded))
     photometric = str(data.get("PhotometricInterpretation", ""))
+    _refuse_compression(data.file_meta.TransferSyntaxUID)
     values = pixel_array(data, index=0)
     if photometric == "PALETTE COLOR":
         values = apply_color_lut(values, data)
@@ -161,6 +166,19 @@ def _decode_dicom(encoded: bytes) -> Decoded:
         values = apply_voi_lut(apply_modality_lut(values, data), data)
         image = _grey(values.max() - values if photometric == "MONOCHROME1" else values)
     return Decoded(image, "DICOM", _frames_note(frames))
+
+
+def _refuse_compression(syntax: Any) -> None:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    if not syntax.is_compressed:
+        return
+    try:
+        is_known = get_decoder(syntax).is_available
+    except NotImplementedError:
+        is_known = False
+    if not is_known:
+        raise Refused("image-compression", f"its compression is not supported ({syntax.name})")
 
 
 def _refuse_large(pixels: int) -> None:

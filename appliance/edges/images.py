@@ -19,6 +19,7 @@ CHILD_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT")
 HINTS = {
     "image-unknown": "give a JPEG, PNG, TIFF or DICOM file",
     "image-too-large": "export the picture again at a smaller size",
+    "image-compression": "export the picture uncompressed or as JPEG 2000",
     "image-no-pixels": "choose the file of the series that holds the picture",
 }
 DAMAGED_HINT = "copy the file again from where it was taken, or take the picture again"
@@ -78,6 +79,12 @@ def _read(path: Path) -> bytes:
             )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
+    except OSError as exc:  # bad media, a share that went away
+        raise ImageError(
+            f"the image cannot be read ({exc.strerror}): {path}",
+            "copy it to this machine first, or try the original again",
+            code="image-no-access",
+        ) from exc
     finally:
         os.close(descriptor)
 

@@ -29,6 +29,7 @@ class LlamaCaptioner:
         self._release = release
         self._threads = threads
         self._child: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = threading.Lock()
 
     @property
     def release(self) -> ReleaseCard:
@@ -36,6 +37,16 @@ class LlamaCaptioner:
 
     def read(self, picture: Picture) -> Reading:
         """Raises: ModelError for this picture, ReleaseError when the release cannot be used."""
+        with self._one_at_a_time:
+            try:
+                return self._read(picture)
+            except (ModelError, ReleaseError):
+                raise
+            except BaseException:
+                self.close()  # an answer still on its way would be taken for the next picture's
+                raise
+
+    def _read(self, picture: Picture) -> Reading:
         child = self._child or self._start()
         self._send(child, json.dumps({"rgb_bytes": len(picture.rgb)}).encode() + b"\n")
         self._send(child, picture.rgb)
@@ -110,8 +121,9 @@ class LlamaCaptioner:
         """The next line, or None when the child died or was killed for taking too long."""
         assert child.stdout is not None
         timer = threading.Timer(wait_s, child.kill)
-        timer.start()
+        timer.daemon = True  # an interrupt before it is cancelled must not hold the exit up
         try:
+            timer.start()
             line = child.stdout.readline()
         finally:
             timer.cancel()

@@ -69,13 +69,14 @@ def read_release(directory: Path) -> Release:
     try:
         manifest = json.loads(encoded)
         release = _release(directory, manifest, hashlib.sha256(encoded).hexdigest())
+        prompt_version = manifest["prompt_version"]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ReleaseError(
             f"the release manifest cannot be read ({type(exc).__name__}: {exc}): {path}", COPY_AGAIN
         ) from exc
-    if manifest["prompt_version"] != PROMPT_VERSION:
+    if prompt_version != PROMPT_VERSION:
         raise ReleaseError(
-            f"the release was made for prompt {manifest['prompt_version']}, "
+            f"the release was made for prompt {prompt_version}, "
             f"this appliance speaks prompt {PROMPT_VERSION}: {path}",
             "install the appliance version that the release came with",
         )
@@ -119,6 +120,13 @@ def _release(directory: Path, manifest: dict[str, Any], sha256: str) -> Release:
     if any(label.domain not in DOMAINS for label in labels):
         raise ValueError("a label has an unknown domain")
     calibration = manifest["calibration"]
+    if not (
+        float(calibration["temperature"]) > 0
+        and all(0 <= float(calibration["thresholds"][domain]) <= 1 for domain in DOMAINS)
+    ):
+        raise ValueError("the calibration is out of range")
+    if missing := {"intended_use", "data", "evaluation"} - set(manifest):
+        raise ValueError(f"it does not say its {', '.join(sorted(missing))}")
     card = ReleaseCard(
         name=str(manifest["name"]),
         sha256=sha256,

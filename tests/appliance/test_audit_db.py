@@ -43,7 +43,10 @@ def test_what_was_appended_is_there_after_reopening(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("tamper", "fault"),
     [
-        ("UPDATE entry SET body = replace(body, '3', '4') WHERE seq = 4", "entry 4 was changed"),
+        (
+            "UPDATE entry SET body = replace(body, ': 3,', ': 4,') WHERE seq = 4",
+            "entry 4 was changed",
+        ),
         ("UPDATE entry SET at = '2020' WHERE seq = 2", "entry 2 was changed"),
         ("DELETE FROM entry WHERE seq = 3", "entry 3 is missing"),
         ("UPDATE entry SET seq = 9 WHERE seq = 5", "entry 5 is missing"),
@@ -58,6 +61,26 @@ def test_tampering_is_named_at_its_first_entry(folder: Path, tamper: str, fault:
     connection.close()
     with AuditDatabase(folder, frozen) as log:
         assert fault in str(log.fault())
+
+
+@pytest.mark.parametrize(
+    "body", ['{"n":1,"n":3}', '{"n": NaN}', "[1]", "no JSON", '{"n": 123456789012345678901}']
+)
+def test_a_body_that_is_not_as_it_was_written_is_an_audit_error(folder: Path, body: str) -> None:
+    path = filled(folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TRIGGER entry_not_updated")
+        connection.execute("UPDATE entry SET body = ? WHERE seq = 5", [body])
+    connection.close()
+    with AuditDatabase(folder, frozen) as log, pytest.raises(AuditError):
+        log.fault()
+
+
+def test_a_value_without_a_canonical_form_is_an_audit_error(folder: Path) -> None:
+    with AuditDatabase(folder, frozen) as log:
+        with pytest.raises(AuditError):
+            log.append("act", {"p": float("nan")})
+        assert log.append("act", {}).seq == 1
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM entry", "UPDATE entry SET body = '{}'"])

@@ -14,7 +14,7 @@ from PIL import Image
 from appliance.cli.main import main, run
 
 CONTRACT = {
-    "image": {"path", "sha256", "kind", "width", "height"},
+    "image": {"path", "sha256", "kind", "width", "height", "note"},
     "caption": {
         "label",
         "image_type",

@@ -7,6 +7,7 @@ import pytest
 from stand_ins import CARD, LABELS
 
 from appliance.core.decision import conformal_threshold, decide, probabilities
+from appliance.core.labels import Label, LabelSet
 
 
 def test_probabilities_sum_to_one_and_keep_the_order() -> None:
@@ -47,3 +48,15 @@ def test_the_conformal_threshold_keeps_the_true_label_as_often_as_asked() -> Non
 
 def test_too_few_pictures_keep_every_label() -> None:
     assert conformal_threshold([0.5] * 5, risk=0.1) == 0.0
+
+
+def test_a_likeliest_label_of_another_domain_than_the_likeliest_is_no_answer() -> None:
+    labels = LabelSet(
+        (
+            Label("melanoma", "skin"),
+            Label("normal fundus", "fundus"),
+            *(Label(f"fundus {n}", "fundus") for n in range(9)),
+        )
+    )
+    values = dict.fromkeys(labels.names, 0.05) | {"melanoma": 0.29, "normal fundus": 0.26}
+    assert decide(labels, values, CARD.calibration).kind == "abstain"

@@ -87,6 +87,21 @@ def test_sixteen_bit_grey_spans_black_to_white(tmp_path: Path, suffix: str) -> N
     assert found[0] == 0 and found[-1] == 255 and (np.diff(found.astype(int)) >= 0).all()
 
 
+def test_a_sixteen_bit_tiff_whose_white_is_zero_is_not_a_negative(tmp_path: Path) -> None:
+    values = np.full((8, 8), 1000, np.uint16)
+    values[2:6, 2:6] = 60_000
+    Image.fromarray(values).save(tmp_path / "x.tif", tiffinfo={262: 0})
+    found = opened(tmp_path / "x.tif")
+    assert (found.getpixel((4, 4)), found.getpixel((0, 0))) == ((0,) * 3, (255,) * 3)
+
+
+def test_an_unsupported_dicom_compression_is_named(chest_dicom: Path) -> None:
+    path = chest_dicom.with_name("JPEG-LL.dcm")
+    with pytest.raises(ImageError, match="compression is not supported") as caught:
+        ImageFiles().open(str(path), SIZE)
+    assert caught.value.code == "image-compression" and "JPEG 2000" in caught.value.hint
+
+
 def test_only_the_first_frame_is_read_and_it_says_so(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (9, 9), colour) for colour in ("red", "green", "blue")]
     pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +82,26 @@ def test_a_crash_is_this_pictures_error_and_the_next_one_is_read(release: Releas
         with pytest.raises(ModelError, match="stopped"):
             captioner.read(picture(1, release))
         assert captioner.read(picture(1, release)) == before
+
+
+def test_an_interrupted_reading_leaves_no_answer_for_the_next(release: Release) -> None:
+    with LlamaCaptioner(release, threads=2) as captioner:
+        alone = captioner.read(picture(2, release))
+        assert captioner._child is not None
+        os.kill(captioner._child.pid, signal.SIGSTOP)  # so that the answer is sure to be late
+
+        def interrupt(signum: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                captioner.read(picture(1, release))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert captioner.read(picture(2, release)) == alone
 
 
 @pytest.fixture

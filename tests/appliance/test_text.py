@@ -20,6 +20,8 @@ from appliance.core.text import safe_line, safe_text
         ("a\u200bb\U000e0041c", "abc"),
         ("bell\x07back\x08\x7f", "bellback"),
         ("line\nand\ttab", "line\nand\ttab"),
+        ("a\x1b]0;never ended, 5 mg\nnext", "a0;never ended, 5 mg\nnext"),
+        ("â€œx\x9d 500 mg, not 5 g.\nNever", "â€œx 500 mg, not 5 g.\nNever"),
         ("Kesihatan: ulser, 5 µg, ≥ 2", "Kesihatan: ulser, 5 µg, ≥ 2"),
     ],
 )

@@ -64,6 +64,8 @@ def gather(
     say: Callable[[str], None],
 ) -> Material:
     """Token ids of every caption and soft tokens of every image, the latter kept in `run`."""
+    from accelerate import PartialState
+
     size, length = model.config.vision_config.image_size, model.config.mm_tokens_per_image
     examples = [each.example for each in captioned]
     images = {dataset: encoded_images(data, dataset) for dataset in FILES}
@@ -79,7 +81,9 @@ def gather(
         hashes = [hashlib.sha256(image).hexdigest() for image in encoded]
         key = projected_key(tower_hash(model), hashes, views, size, seed)
         file = run / f"projected-{key}.npy"
-        tokens = kept_tokens(project_images(model, pixels, upright, views, seed, file, say))
+        with PartialState().main_process_first():  # the others find the file made
+            kept = project_images(model, pixels, upright, views, seed, file, say)
+        tokens = kept_tokens(kept)
     else:
         tokens = live_tokens(pixels, upright, seed)
     train = np.array(list(_places(captioned, "train")))

@@ -62,10 +62,15 @@ class Material:
 def load_base(base: str, quantization: Quantization) -> Any:
     """The frozen base model. Raises: OSError when it is neither a folder nor in the cache."""
     import torch
+    from accelerate import PartialState
     from transformers import BitsAndBytesConfig, Gemma3ForConditionalGeneration
 
     dtype = getattr(torch, quantization.compute)
-    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": "sdpa",
+        "local_files_only": True,
+    }
     if quantization.kind == "nf4":
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -74,7 +79,7 @@ def load_base(base: str, quantization: Quantization) -> Any:
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=KEPT_WHOLE,
         )
-        settings["device_map"] = {"": "cuda" if torch.cuda.is_available() else "cpu"}
+        settings["device_map"] = {"": PartialState().device}
     return Gemma3ForConditionalGeneration.from_pretrained(base, **settings)
 
 
@@ -132,6 +137,9 @@ def train_adapter(
         set_peft_model_state_dict(model, state["adapter"])
         optimizer.load_state_dict(state["optimizer"])
         first, lowest, waited = state["step"], state["lowest"], state["waited"]
+    if waited >= settings.patience:
+        say("stopped already: the validation loss had ceased to fall")
+        return run / "adapter"
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
     count = sum(parameter.numel() for parameter in trained)
