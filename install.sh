@@ -117,6 +117,13 @@ checks() {
   "$bin/pytest" "$@"
 }
 
+case ${1:-} in
+  '' | demo | test) ;;
+  *)
+    printf 'error: unknown: %s\nhint: use ./install.sh, ./install.sh demo or ./install.sh test\n' "$1" >&2
+    exit 2
+    ;;
+esac
 [ -e $VENV/installed-runtime ] || $VENV/bin/python -m pip --version >/dev/null 2>&1 || make_venv
 install_once runtime install_runtime
 case ${1:-} in
@@ -130,5 +137,4 @@ case ${1:-} in
     install_once test install_test
     checks "${@:2}"
     ;;
-  *) fail "unknown: $1" "use ./install.sh, ./install.sh demo or ./install.sh test" ;;
 esac

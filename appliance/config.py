@@ -12,6 +12,7 @@ from appliance.errors import ConfigError
 
 SETTINGS_FILE = "settings.toml"
 HOME_VARIABLE = "APPLIANCE_HOME"
+MOST_THREADS = 512
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,26 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
     chosen: dict[str, Any] = _file_settings(home / SETTINGS_FILE)
     for key in SETTINGS:
         variable = f"APPLIANCE_{key.upper()}"
-        if variable in environment:
+        if environment.get(variable):
             chosen[key] = _typed(key, environment[variable], variable)
         if flags.get(key) is not None:
             chosen[key] = flags[key]
     config = Config(home, **chosen)
     if not 0 <= config.passages <= 50:
         raise ConfigError(f"`passages` must be 0 to 50, not {config.passages}", "give 0 to 50")
-    if config.threads < 0:
-        raise ConfigError(f"`threads` must not be negative: {config.threads}", "0 takes all cores")
+    if not 0 <= config.threads <= MOST_THREADS:
+        raise ConfigError(
+            f"`threads` must be 0 to {MOST_THREADS}, not {config.threads}", "0 takes all cores"
+        )
     return config
 
 
 def _home(environment: Mapping[str, str]) -> Path:
     if given := environment.get(HOME_VARIABLE):
-        return Path(given).expanduser().absolute()
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as exc:
+            raise ConfigError(f"{HOME_VARIABLE} is {given!r}: {exc}", "give a folder") from exc
     from platformdirs import user_data_path
 
     return user_data_path("appliance")
@@ -80,7 +86,7 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 def _file_settings(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:

@@ -59,6 +59,7 @@ class Index:
                 raise IndexMissing(f"there is no guideline index: {directory}", hint)
             _create(directory, embedder)
         _check_manifest(_read_manifest(directory), embedder, directory)
+        _refuse_loss(directory)
         return cls(directory, embedder)
 
     def close(self) -> None:
@@ -152,6 +153,15 @@ class Index:
 def embedded_text(passage: Passage) -> str:
     """Write what is embedded: a passage seldom repeats what its headings say."""
     return f"{passage.document}. {passage.section}\n{passage.text}"
+
+
+def _refuse_loss(directory: Path) -> None:
+    """An index once written to has both its stores: opening would make a lost one anew, empty."""
+    if not (directory / _LOCK).exists():
+        return
+    for part in (directory / _CATALOGUE, directory / _VECTORS / "chroma.sqlite3"):
+        if not part.exists() or not part.stat().st_size:
+            raise IndexDamaged(f"a part of the index is gone: {part}", REBUILD)
 
 
 def _create(directory: Path, embedder: Embedder) -> None:

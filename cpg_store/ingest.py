@@ -89,6 +89,8 @@ def _content(path: Path) -> bytes:
         raise UnreadableDocument(
             f"this is a folder, not a document: {path}", "add its files one by one"
         )
+    if path.exists() and not path.is_file():
+        raise UnreadableDocument(f"this is a device or pipe: {path}", "add a file")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             message = f"the document is larger than {MAX_FILE_BYTES >> 20} MiB: {path}"

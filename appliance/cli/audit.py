@@ -13,7 +13,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--last", type=click.IntRange(1), default=20, show_default=True, metavar="N")
+@click.option("--last", type=click.IntRange(1, 1 << 31), default=20, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def list_entries(config: Config, last: int, as_json: bool) -> None:
@@ -32,7 +32,7 @@ def list_entries(config: Config, last: int, as_json: bool) -> None:
 
 
 @audit.command("show")
-@click.argument("seq", type=int)
+@click.argument("seq", type=click.IntRange(1, (1 << 63) - 1))
 @click.pass_obj
 def show(config: Config, seq: int) -> None:
     """One entry, whole, as JSON."""

@@ -1,5 +1,6 @@
 """`appliance guidelines` and `appliance lookup`: the clinic's guideline documents."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -96,10 +97,15 @@ def remove(config: Config, document_id: str) -> None:
     with (
         open_audit(config) as audit,
         open_guidelines(config) as index,
-        recorded(audit, "guideline.remove", {"document": document_id}),
+        recorded(audit, "guideline.remove", {"document": _loggable(document_id)}),
     ):
         index.remove(document_id)
     print_line(f"removed: {document_id}")
+
+
+def _loggable(document_id: str) -> str:
+    """The id, or nothing where something else was typed: the log keeps no free text."""
+    return document_id if re.fullmatch("[0-9a-f]{16}", document_id) else ""
 
 
 @guidelines.command("check")
@@ -127,7 +133,7 @@ def lookup(config: Config, text: tuple[str, ...], k: int | None, as_json: bool) 
     from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines
 
-    query = " ".join(text)
+    query = " ".join(text).encode("utf-8", "replace").decode()  # a paste may be no UTF-8
     with (
         open_audit(config) as audit,
         open_guidelines(config) as index,

@@ -14,7 +14,7 @@ def find_release(folder: Path, name: str) -> Release:
     """The release `name` of `folder`, or the built-in one. Raises: ReleaseError."""
     if name == DEMONSTRATION:
         return read_release(BUILT_IN)
-    if Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise ReleaseError(
             f"not a release's name: {name!r}", "run `appliance release list` to see the names"
         )

@@ -31,7 +31,7 @@ def test_asking_creates_nothing(home: Path) -> None:
     [
         ("relaese = 'x'", "did you mean `release`"),
         ("threads = 'two'", "`threads`"),
-        ("threads = -1", "negative"),
+        ("threads = -1", "0 to 512"),
         ("passages = 99", "0 to 50"),
         ("threads = ", "cannot be read"),
     ],

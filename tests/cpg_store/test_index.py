@@ -230,3 +230,15 @@ def test_title_edition_and_year_are_read_from_the_first_page(
         "Second Edition",
         2019,
     )
+
+
+@pytest.mark.parametrize("part", ["catalogue.sqlite3", "chroma/chroma.sqlite3"])
+def test_an_index_that_lost_a_part_is_damaged_and_not_empty(
+    tmp_path: Path, embedder: Embedder, make_pdf: Callable[..., Path], part: str
+) -> None:
+    text = "Refer a child with a painful eye to an eye clinic today."
+    with Index.open(tmp_path / "lost", embedder, create=True) as opened:
+        add_document(opened, make_pdf([[(text, 11, 0, (72, 90))]]))
+    (tmp_path / "lost" / part).unlink()
+    with pytest.raises(IndexDamaged, match="is gone"):
+        Index.open(tmp_path / "lost", embedder)
