@@ -114,16 +114,11 @@ def test_a_flipped_byte_never_reaches_llama_cpp(copied: Path, file: str) -> None
     content = bytearray((copied / file).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / file).write_bytes(content)
-    with (
-        LlamaCaptioner(read_release(copied), threads=1) as captioner,
-        pytest.raises(ReleaseError, match="not the one its manifest declares"),
-    ):
-        captioner.read(picture(0, captioner_release(copied)))
+    release = read_release(copied)
+    with LlamaCaptioner(release, threads=1) as captioner:
+        with pytest.raises(ReleaseError, match="not the one its manifest declares"):
+            captioner.read(picture(0, release))
         assert captioner._child is None
-
-
-def captioner_release(folder: Path) -> Release:
-    return read_release(folder)
 
 
 def test_a_declared_file_that_is_no_model_ends_only_the_child(copied: Path) -> None:

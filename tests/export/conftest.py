@@ -2,15 +2,12 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 ConfigChange = Callable[[dict[str, Any]], None]
 CopyModel = Callable[..., Path]
@@ -22,7 +19,7 @@ STEPS = 120
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """So small a model is slower with more, above all where other work holds the cores."""
-    import torch  # after sys.path, and slow
+    import torch  # slow
 
     torch.set_num_threads(1)
 

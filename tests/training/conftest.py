@@ -1,18 +1,15 @@
-"""Made-up data sets and a tokenizer, once a session; `training` importable wherever pytest runs."""
+"""Made-up data sets and a tokenizer, once a session."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """So small a model is slower with more, above all where other work holds the cores."""
-    import torch  # after sys.path, and slow
+    import torch  # slow
 
     torch.set_num_threads(1)
 
