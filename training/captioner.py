@@ -1,31 +1,34 @@
-"""The demonstration captioner: the trained tower with a new Gemma 3 decoder, on captions.
+"""The demonstration's base: the trained tower with a new Gemma 3 decoder that learns to describe.
 
-    python -m training captioner --data DIR
+    python -m training captioner --data DIR --captions CAPTIONS.jsonl
 
-Reads downward: data, tokenizer, model, steps, save. The result is a Hugging Face folder that
-`python -m export` turns into a release.
+It learns the form of a caption and the findings in the picture, but never which label is right: at
+each step the label is drawn at random from the picture's domain. What the label is, QLoRA teaches.
+
+Reads downward: captions, tokenizer, model, steps, save. The result is a Hugging Face folder.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import caption_json
-from training.checkpoint import load_checkpoint, save_checkpoint
+from appliance.core.caption import Caption, caption_json
+from training.checkpoint import Stateful, keep, resume
 from training.conversation import Conversation, conversation
-from training.labels import label_table
-from training.pixels import augment
+from training.datasets import read_examples
+from training.labels import label_set, label_table
+from training.pixels import augment, load_pixels
+from training.qlora.material import read_captions
 from training.recipe import Geometry, Recipe
-from training.sampling import draw
+from training.sampling import draw, sampling_weights
 from training.tokenizer import load_tokenizer, train_tokenizer
 from training.tower import parameter_groups, vision_config, warm_cosine
-from training.training_set import load_training_set
 
 if TYPE_CHECKING:
     import torch
@@ -34,75 +37,85 @@ WARM_UP_STEPS = 80
 SAVE_EVERY_STEPS = 100
 
 
-def train_captioner(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None]) -> Path:
-    """Train, resuming from the run's checkpoint if there is one; returns the model's folder."""
+def train_captioner(
+    recipe: Recipe, data: Path, captions: Path, run: Path, say: Callable[[str], None]
+) -> Path:
+    """Train, resuming from the run's checkpoint if there is one; returns the model's folder.
+
+    Raises: DatasetError.
+    """
     import torch
 
     settings, geometry = recipe.captioner, recipe.geometry
-    pictures = load_training_set(data, run, settings.domain_share, settings.balance)
-    train, rows = pictures.train, label_table()
+    captioned = [each for each in read_captions(captions, data) if each.split == "train"]
+    examples = [each.example for each in captioned]
+    every, _ = read_examples(data)
+    place = {example: index for index, example in enumerate(every)}
+    pictures = np.array([place[example] for example in examples])
+    pixels = load_pixels(data, every, run)
+    upright = np.array([example.domain == "chest" for example in examples])
+    weights = sampling_weights(examples, settings.domain_share, settings.balance)
     folder = run / "captioner"
-    train_tokenizer([caption_json(row.caption) for row in rows], geometry.vocabulary, folder)
+    texts = [caption_json(each.caption) for each in captioned]
+    train_tokenizer(texts, geometry.vocabulary, folder)
     tokenizer = load_tokenizer(folder)
-    lessons = [conversation(tokenizer, geometry.image_tokens, row.caption) for row in rows]
 
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_captioner(geometry, tokenizer, run / "tower.safetensors").to(device)
-    tower = model.model.vision_tower
-    tower.requires_grad_(settings.tower_learning_rate > 0)
+    tower = model.model.vision_tower.requires_grad_(False)
     decoder = torch.nn.ModuleList(
         [model.model.multi_modal_projector, model.model.language_model]  # the head is tied
     )
     optimizer = torch.optim.AdamW(
-        parameter_groups(tower, settings.tower_learning_rate, settings.weight_decay)
-        + parameter_groups(decoder, settings.decoder_learning_rate, settings.weight_decay),
+        parameter_groups(decoder, settings.learning_rate, settings.weight_decay),
         betas=(0.9, 0.98),
         fused=True,
     )
-    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
+    steps = math.ceil(settings.epochs * len(examples) / settings.batch_size)
     checkpoint = run / "captioner.checkpoint"
-    first = 0
-    if state := load_checkpoint(checkpoint, asdict(settings)):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    say(f"captioner: {len(train)} images, {steps} steps, from {first}, {device}")
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    first = resume(checkpoint, asdict(settings), parts)
+    say(f"captioner: {len(examples)} images, {steps} steps, from {first}, {device}")
 
     started = time.monotonic()
     model.train()
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
-        picked, rng = draw(pictures.weights, settings.batch_size, recipe.seed + 1, step)
-        batch = np.sort(train[picked])
+        picked, rng = draw(weights, settings.batch_size, recipe.seed + 1, step)
+        batch = np.sort(picked)
         images = augment(
-            pictures.pixels[batch], pictures.upright[batch], geometry.image_size, rng
-        ).to(device)
-        whole = rng.random() < settings.whole_caption_share
-        inputs = collate([lessons[i] for i in pictures.target[batch]], whole, device)
+            pixels[pictures[batch]], upright[batch], geometry.image_size, rng, gentle=True
+        )
+        lessons = [
+            conversation(tokenizer, geometry.image_tokens, any_label(captioned[i].caption, rng))
+            for i in batch
+        ]
         with torch.autocast(device, torch.bfloat16):
-            loss = caption_loss(model, images, inputs)
+            loss = caption_loss(model, images, collate(lessons, device))
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
-            save_checkpoint(
-                checkpoint,
-                asdict(settings),
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
-                },
-            )
+            keep(checkpoint, asdict(settings), parts, step + 1)
             rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
-            kind = "caption" if whole else "label"
-            say(f"step {step + 1}/{steps} {kind} loss {loss.item():.3f} {rate:.0f} image/s")
+            say(f"step {step + 1}/{steps} loss {loss.item():.3f} {rate:.0f} image/s")
+    tower.requires_grad_(True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def any_label(caption: Caption, rng: np.random.Generator) -> Caption:
+    """`caption` with its findings, and a label of its domain drawn at random with what that one
+    means."""
+    labels = label_set()
+    names = labels.in_domain(labels.domain_of(caption.label))
+    name = names[int(rng.integers(len(names)))]
+    row = next(row for row in label_table() if row.name == name)
+    return replace(row.caption, key_findings=caption.key_findings)
 
 
 def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any:
@@ -141,6 +154,7 @@ def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any
         **marks,
     )
     model = Gemma3ForConditionalGeneration(config)
+    model.set_attn_implementation("eager")  # as in the tower
     torch_tower = {
         name.removeprefix("tower."): tensor
         for name, tensor in load_file(tower_file).items()
@@ -151,20 +165,16 @@ def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any
     return model
 
 
-def collate(lessons: Sequence[Conversation], whole: bool, device: str) -> dict[str, "torch.Tensor"]:
-    """Padded `input_ids`, `learnt` and `token_type_ids` (1: image), each (batch, length).
-
-    Unless `whole`, every lesson ends where its label does: cheap steps on what is hard.
-    """
+def collate(lessons: Sequence[Conversation], device: str) -> dict[str, "torch.Tensor"]:
+    """Padded `input_ids`, `learnt` and `token_type_ids` (1: image), each (batch, length)."""
     import torch
 
-    ends = [len(lesson.ids) if whole else lesson.label_end for lesson in lessons]
-    longest = max(ends)
+    longest = max(len(lesson.ids) for lesson in lessons)
 
     def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         array = np.zeros((len(rows), longest), np.int64)
-        for place, (row, end) in enumerate(zip(rows, ends, strict=True)):
-            array[place, :end] = row[:end]
+        for place, row in enumerate(rows):
+            array[place, : len(row)] = row
         return array
 
     arrays = {
@@ -178,10 +188,7 @@ def collate(lessons: Sequence[Conversation], whole: bool, device: str) -> dict[s
 def caption_loss(
     model: Any, images: "torch.Tensor", inputs: dict[str, "torch.Tensor"]
 ) -> "torch.Tensor":
-    """Sum of the learnt tokens' cross-entropy over each caption, mean over the batch.
-
-    A sum, not a mean over tokens: the label's few tokens keep their weight in a long caption.
-    """
+    """Sum of the learnt tokens' cross-entropy over each caption, mean over the batch."""
     import torch.nn.functional as F
 
     logits = model(

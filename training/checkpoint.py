@@ -1,7 +1,33 @@
 """Checkpoints of a run: written aside and renamed, so that a kill leaves the last whole one."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class Stateful(Protocol):
+    """A model, an optimizer, a running average."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+def resume(path: Path, recipe: dict[str, Any], parts: dict[str, Stateful]) -> int:
+    """Bring `parts` back to where the run stood; returns how many steps it had done, 0 if new.
+
+    Raises: ValueError when it was begun with another recipe.
+    """
+    state = load_checkpoint(path, recipe)
+    if state is None:
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"])
+
+
+def keep(path: Path, recipe: dict[str, Any], parts: dict[str, Stateful], step: int) -> None:
+    """Keep `parts` of a run that follows `recipe` and has done `step` steps."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    save_checkpoint(path, recipe, {**states, "step": step})
 
 
 def save_checkpoint(path: Path, recipe: dict[str, Any], state: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ CACHE_SIZE = 160
 """Side of the cached square in pixels: more than the model's, to crop and turn within."""
 PADDING = 0.12
 """Largest shift, as a share of half the side."""
+GENTLE_PADDING = 0.04
 
 
 def load_pixels(folder: Path, examples: Sequence[Example], run: Path) -> NDArray[np.uint8]:
@@ -71,11 +72,17 @@ def plain(pixels: NDArray[np.uint8], size: int) -> "torch.Tensor":
 
 
 def augment(
-    pixels: NDArray[np.uint8], upright: NDArray[np.bool_], size: int, rng: np.random.Generator
+    pixels: NDArray[np.uint8],
+    upright: NDArray[np.bool_],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    gentle: bool = False,
 ) -> "torch.Tensor":
     """As `plain`, with random turn, zoom, shift, light and colour.
 
-    Where `upright` (chest): turned by 12 degrees at most, never mirrored, colour left alone.
+    Where `upright` (chest): turned by 12 degrees at most, never mirrored, colour left alone; and
+    where `gentle` so little moved that what a caption says of the zones of the chest stays true.
     """
     import torch
     import torch.nn.functional as F
@@ -89,14 +96,17 @@ def augment(
         return torch.where((between(0, 1) < 0.5) & free, -1.0, 1.0)
 
     chest = torch.from_numpy(upright)
-    angle = torch.where(chest, between(-12, 12), between(-180, 180)) * (math.pi / 180)
-    zoom = torch.where(chest, between(0.8, 1.05), between(0.72, 1.05))
+    tilt, nearest, padding = (3, 0.92, GENTLE_PADDING) if gentle else (12, 0.8, PADDING)
+    angle = torch.where(chest, between(-tilt, tilt), between(-180, 180)) * (math.pi / 180)
+    zoom = torch.where(chest, between(nearest, 1.05), between(0.72, 1.05))
+    shift = torch.where(chest, between(-padding, padding), between(-PADDING, PADDING))
+    rise = torch.where(chest, between(-padding, padding), between(-PADDING, PADDING))
     aspect, mirror, flip = between(0.9, 1.1), sign(~chest), sign(~chest)
     cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     matrix = torch.stack(
         [
-            torch.stack([cosine * mirror * aspect, -sine * flip, between(-PADDING, PADDING)], 1),
-            torch.stack([sine * mirror, cosine * flip / aspect, between(-PADDING, PADDING)], 1),
+            torch.stack([cosine * mirror * aspect, -sine * flip, shift], 1),
+            torch.stack([sine * mirror, cosine * flip / aspect, rise], 1),
         ],
         1,
     )

@@ -27,6 +27,22 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class ConvnetRecipe:
+    """The convolutional teacher of the tower."""
+
+    image_size: int
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    balance: float
+    domain_share: dict[Domain, float]
+    label_smoothing: float
+    frozen_blocks: int
+    """Blocks from the first that keep their ImageNet weights, of 16."""
+
+
+@dataclass(frozen=True)
 class TowerRecipe:
     """The vision tower as a classifier of all labels."""
 
@@ -38,24 +54,26 @@ class TowerRecipe:
     balance: float
     domain_share: dict[Domain, float]
     mixup_share: float
-    label_smoothing: float
+    """Share of steps on blended pictures."""
+    teacher_share: float
+    """Weight of the teacher's probabilities in the label to be learnt; the truth has the rest."""
+    hint_weight: float
+    """Weight of the teacher's feature maps beside the label's loss."""
+    finding_weight: float
+    """Weight of the measured findings' levels."""
     average_decay: float
 
 
 @dataclass(frozen=True)
 class CaptionerRecipe:
-    """Projector and decoder, and the tower if it is to go on learning, on captions."""
+    """Projector and decoder on captions without their label; the tower stays as it is."""
 
     epochs: float
     batch_size: int
-    tower_learning_rate: float
-    """0 leaves the tower as it is."""
-    decoder_learning_rate: float
+    learning_rate: float
     weight_decay: float
     balance: float
     domain_share: dict[Domain, float]
-    whole_caption_share: float
-    """Share of steps on whole captions; the others end with the label."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,7 @@ class Recipe:
     name: str
     seed: int
     geometry: Geometry
+    convnet: ConvnetRecipe
     tower: TowerRecipe
     captioner: CaptionerRecipe
 
@@ -73,7 +92,12 @@ class RecipeError(ValueError):
 
 def read_recipe(path: Path) -> Recipe:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    sections = {"geometry": Geometry, "tower": TowerRecipe, "captioner": CaptionerRecipe}
+    sections = {
+        "geometry": Geometry,
+        "convnet": ConvnetRecipe,
+        "tower": TowerRecipe,
+        "captioner": CaptionerRecipe,
+    }
     for key, kind in sections.items():
         table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
     return build(Recipe, table, str(path))

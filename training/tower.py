@@ -1,6 +1,9 @@
-"""The vision tower, trained from scratch as a classifier of all labels.
+"""The vision tower, trained from scratch as a classifier of all labels, taught by the convnet.
 
-    python -m training tower --data DIR
+    python -m training tower --data DIR --captions CAPTIONS.jsonl
+
+It also learns to tell the level of every measured finding, which a classifier has no need to see
+and a caption states.
 
 Reads downward: data, model, steps, save. The captioner then takes the tower over.
 """
@@ -15,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.checkpoint import load_checkpoint, save_checkpoint
+from appliance.core.labels import LabelSet
+from training.checkpoint import Stateful, keep, resume
 from training.labels import label_set
-from training.metrics import domain_scores
+from training.measured.captions import read_levels
+from training.measured.finding import LEVELS
+from training.metrics import domain_scores, merge_retinopathy
 from training.pixels import augment, plain
 from training.recipe import Geometry, Recipe
 from training.sampling import draw
-from training.training_set import load_training_set
+from training.training_set import TrainingSet, load_training_set
 
 if TYPE_CHECKING:
     import torch
@@ -31,39 +37,52 @@ WARM_UP_STEPS = 150
 SAVE_EVERY_STEPS = 250
 
 
-def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None]) -> Path:
-    """Train, resuming from the run's checkpoint if there is one; returns the tower's file."""
+def train_tower(
+    recipe: Recipe, data: Path, captions: Path, run: Path, say: Callable[[str], None]
+) -> Path:
+    """Train, resuming from the run's checkpoint if there is one; returns the tower's file.
+
+    Raises: DatasetError.
+    """
     import torch
     import torch.nn.functional as F
     from safetensors.torch import save_file
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+    from training.convnet import load_convnet
+    from training.distillation import Hints, ask
+
     settings, geometry = recipe.tower, recipe.geometry
     labels = label_set()
     pictures = load_training_set(data, run, settings.domain_share, settings.balance)
     train, target = pictures.train, pictures.target
-    share = np.bincount(target[train], weights=pictures.weights, minlength=len(labels))
-    if absent := [name for name, part in zip(labels.names, share, strict=True) if not part]:
-        raise ValueError(f"no training picture of {', '.join(absent)}")
-    log_share = torch.from_numpy(np.log(share)).float()
+    levels = read_levels(captions, pictures.examples)
 
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_classifier(geometry, len(labels)).to(device)
+    teacher = load_convnet(run / "convnet.safetensors", len(labels)).to(device)
+    hints = Hints(geometry).to(device)
+    gauge = torch.nn.Linear(geometry.vision_width, levels.shape[1] * len(LEVELS)).to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.learning_rate, settings.weight_decay),
+        parameter_groups(model, settings.learning_rate, settings.weight_decay)
+        + parameter_groups(hints, settings.learning_rate, settings.weight_decay)
+        + parameter_groups(gauge, settings.learning_rate, settings.weight_decay),
         betas=(0.9, 0.98),
         fused=True,
     )
+    share = log_share(pictures).to(device)
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     checkpoint = run / "tower.checkpoint"
-    first = 0
-    if state := load_checkpoint(checkpoint, asdict(settings)):
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+    parts: dict[str, Stateful] = {
+        "model": model,
+        "average": average,
+        "hints": hints,
+        "gauge": gauge,
+        "optimizer": optimizer,
+    }
+    first = resume(checkpoint, asdict(settings), parts)
     say(
         f"tower: {len(train)} images, {pictures.left_out} left out, "
         f"{steps} steps, from {first}, {device}"
@@ -77,41 +96,40 @@ def train_tower(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None
         batch = np.sort(train[picked])
         images = augment(pictures.pixels[batch], pictures.upright[batch], geometry.image_size, rng)
         wanted = F.one_hot(torch.from_numpy(target[batch]), len(labels)).float()
-        if rng.random() < settings.mixup_share:
+        blended = rng.random() < settings.mixup_share
+        if blended:
             images, wanted = mixup(images, wanted, rng)
+        images = images.to(device)
         with torch.autocast(device, torch.bfloat16):
-            scores = model(images.to(device)).float().cpu()
-        # Logit adjustment (Menon et al. 2021, arXiv:2007.07314): learn the balanced posterior
-        # whatever the share a label is drawn with.
-        loss = F.cross_entropy(scores + log_share, wanted, label_smoothing=settings.label_smoothing)
+            taught, *maps = ask(teacher, images)
+            middle, last = model.features(images)
+            scores = model.head(last.mean(1)).float()
+            told = gauge(last.mean(1)).float().view(-1, len(LEVELS))
+            hint_loss = hints(middle, last, *maps)
+        doubts = (taught.float() + share).softmax(1)
+        wanted = wanted.to(device).lerp(doubts, settings.teacher_share)
+        loss = F.cross_entropy(scores + share, wanted) + settings.hint_weight * hint_loss
+        if not blended:
+            true = torch.from_numpy(levels[batch]).flatten().to(device)
+            loss = loss + settings.finding_weight * F.cross_entropy(told, true, ignore_index=-1)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
-            save_checkpoint(
-                checkpoint,
-                asdict(settings),
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
-                },
-            )
+            keep(checkpoint, asdict(settings), parts, step + 1)
             rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
             held = pictures.validation
             found = classify(average.module, pictures.pixels[held], geometry.image_size)
-            score = domain_scores(labels, target[held], found.argmax(1))
-            balanced = {d: round(s.balanced_accuracy, 3) for d, s in score.items()}
-            say(f"step {step + 1}/{steps} loss {loss.item():.3f} val {balanced} {rate:.0f} image/s")
+            line = f"step {step + 1}/{steps} loss {loss.item():.3f} {rate:.0f} image/s"
+            say(f"{line} {validation_line(labels, target[held], found)}")
     file = run / "tower.safetensors"
     save_file({k: v.contiguous() for k, v in average.module.state_dict().items()}, file)
     return file
 
 
-def build_classifier(geometry: Geometry, labels: int) -> "nn.Module":
+def build_classifier(geometry: Geometry, labels: int) -> Any:
     """A SigLIP tower with a linear head on the mean of its patches.
 
     Input (batch, 3, image_size, image_size) in [-1, 1]; output (batch, labels) scores.
@@ -123,11 +141,18 @@ def build_classifier(geometry: Geometry, labels: int) -> "nn.Module":
         def __init__(self) -> None:
             super().__init__()
             self.tower = SiglipVisionModel(vision_config(geometry))
+            # On a CPU plain attention trains twice as fast here as the fused kind, whose backward
+            # pass is slow for few tokens.
+            self.tower.set_attn_implementation("eager")
             self.head = nn.Linear(geometry.vision_width, labels)
 
+        def features(self, images: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+            """Tokens two thirds of the way and at the end, each (batch, patches, width)."""
+            seen = self.tower(pixel_values=images, output_hidden_states=True)
+            return seen.hidden_states[2 * geometry.vision_depth // 3], seen.last_hidden_state
+
         def forward(self, images: "torch.Tensor") -> "torch.Tensor":
-            patches = self.tower(pixel_values=images).last_hidden_state
-            scores: torch.Tensor = self.head(patches.mean(1))
+            scores: torch.Tensor = self.head(self.features(images)[1].mean(1))
             return scores
 
     model = Classifier()
@@ -213,6 +238,33 @@ def mixup(
         share * images + (1 - share) * images[order],
         share * wanted + (1 - share) * wanted[order],
     )
+
+
+def log_share(pictures: TrainingSet) -> "torch.Tensor":
+    """Log of how often each label is drawn, (labels,).
+
+    Added to the scores before the loss, it makes them learn the balanced posterior whatever that
+    share is: logit adjustment (Menon et al. 2021, arXiv:2007.07314).
+    """
+    import torch
+
+    labels, drawn = label_set(), pictures.target[pictures.train]
+    share = np.bincount(drawn, weights=pictures.weights, minlength=len(labels))
+    if absent := [name for name, part in zip(labels.names, share, strict=True) if not part]:
+        raise ValueError(f"no training picture of {', '.join(absent)}")
+    return torch.from_numpy(np.log(share)).float()
+
+
+def validation_line(labels: LabelSet, truth: NDArray[np.int64], scores: NDArray[np.float32]) -> str:
+    """Balanced accuracy a domain, and of the fundus with its three worst grades as one."""
+    found = scores.argmax(1)
+    figures: dict[str, float] = {
+        domain: scored.balanced_accuracy
+        for domain, scored in domain_scores(labels, truth, found).items()
+    }
+    merged = [merge_retinopathy(labels, positions) for positions in (truth, found)]
+    figures["fundus, merged"] = domain_scores(labels, *merged)["fundus"].balanced_accuracy
+    return "val " + ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items())
 
 
 def classify(model: "nn.Module", pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.labels import Domain
-from training.datasets import in_split, read_examples
+from training.datasets import Example, in_split, read_examples
 from training.labels import label_set
 from training.pixels import load_pixels
 from training.sampling import sampling_weights
@@ -15,8 +15,10 @@ from training.sampling import sampling_weights
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """`pixels`, `target` and `upright` have one entry for every example of the data sets."""
+    """`examples`, `pixels`, `target` and `upright` have one entry for every example of the data
+    sets."""
 
+    examples: list[Example]
     pixels: NDArray[np.uint8]
     target: NDArray[np.int64]
     """Position of the label in the label set."""
@@ -39,6 +41,7 @@ def load_training_set(
     names = label_set().names
     train = list(in_split(examples, "train"))
     return TrainingSet(
+        examples=examples,
         pixels=load_pixels(data, examples, run),
         target=np.array([names.index(example.label) for example in examples]),
         upright=np.array([example.domain == "chest" for example in examples]),

@@ -158,17 +158,11 @@ def lesson(length: int, label_end: int) -> Conversation:
     )
 
 
-def test_whole_lessons_are_padded_to_the_longest_and_padding_is_not_learnt() -> None:
-    batch = collate([lesson(5, 3), lesson(7, 4)], whole=True, device="cpu")
+def test_lessons_are_padded_to_the_longest_and_padding_is_not_learnt() -> None:
+    batch = collate([lesson(5, 3), lesson(7, 4)], "cpu")
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 0, 0], [1, 2, 3, 4, 5, 6, 7]]
     assert batch["learnt"].tolist() == [[0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 1]]
     assert batch["token_type_ids"].tolist() == [[0, 1, 0, 0, 0, 0, 0]] * 2
-
-
-def test_lessons_that_are_not_whole_end_where_their_label_does() -> None:
-    batch = collate([lesson(5, 3), lesson(7, 4)], whole=False, device="cpu")
-    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [1, 2, 3, 4]]
-    assert batch["learnt"].tolist() == [[0, 0, 1, 0], [0, 0, 1, 1]]
 
 
 def test_the_loss_is_the_learnt_tokens_sum_and_padding_changes_nothing() -> None:
@@ -184,7 +178,7 @@ def test_the_loss_is_the_learnt_tokens_sum_and_padding_changes_nothing() -> None
             return type("Output", (), {"logits": logits})
 
     images = torch.zeros(1, 3, 2, 2)
-    short = collate([lesson(5, 3)], whole=True, device="cpu")
+    short = collate([lesson(5, 3)], "cpu")
     padded = {name: torch.nn.functional.pad(values, (0, 2)) for name, values in short.items()}
     for inputs in (short, padded):
         loss = caption_loss(Guess(), images, inputs)

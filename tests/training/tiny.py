@@ -12,7 +12,7 @@ from PIL import Image
 
 from appliance.core.labels import Domain
 from training.labels import LabelRow, label_table
-from training.recipe import CaptionerRecipe, Geometry, Recipe, TowerRecipe
+from training.recipe import CaptionerRecipe, ConvnetRecipe, Geometry, Recipe, TowerRecipe
 
 DATASET_OF: dict[Domain, str] = {"skin": "ham10000", "fundus": "odir5k", "chest": "kermany_cxr"}
 SHARE: dict[Domain, float] = {"skin": 0.4, "fundus": 0.4, "chest": 0.2}
@@ -28,14 +28,25 @@ RECIPE = Recipe(
     name="tiny",
     seed=0,
     geometry=Geometry(
-        image_size=28,
-        patch_size=14,
+        image_size=64,
+        patch_size=16,
         image_tokens=4,
         vision_width=32,
         vision_depth=1,
         text_width=128,
         text_depth=1,
         vocabulary=640,
+    ),
+    convnet=ConvnetRecipe(
+        image_size=32,
+        epochs=1,
+        batch_size=2,
+        learning_rate=1e-3,
+        weight_decay=0.02,
+        balance=0.6,
+        domain_share=SHARE,
+        label_smoothing=0.05,
+        frozen_blocks=5,
     ),
     tower=TowerRecipe(
         epochs=1,
@@ -45,18 +56,18 @@ RECIPE = Recipe(
         balance=0.6,
         domain_share=SHARE,
         mixup_share=0.5,
-        label_smoothing=0.05,
+        teacher_share=0.7,
+        hint_weight=1.0,
+        finding_weight=0.5,
         average_decay=0.9,
     ),
     captioner=CaptionerRecipe(
         epochs=1,
         batch_size=2,
-        tower_learning_rate=1e-4,
-        decoder_learning_rate=1e-3,
+        learning_rate=1e-3,
         weight_decay=0.03,
         balance=0.8,
         domain_share=SHARE,
-        whole_caption_share=0.3,
     ),
 )
 
@@ -66,11 +77,25 @@ def with_steps(recipe: Recipe, *, tower: int, captioner: int) -> Recipe:
     images = IN_TRAIN * len(label_table())
     return replace(
         recipe,
+        convnet=replace(recipe.convnet, epochs=(6 - 0.5) * recipe.convnet.batch_size / images),
         tower=replace(recipe.tower, epochs=(tower - 0.5) * recipe.tower.batch_size / images),
         captioner=replace(
             recipe.captioner, epochs=(captioner - 0.5) * recipe.captioner.batch_size / images
         ),
     )
+
+
+def with_teacher(run: Path) -> Path:
+    """`run` with a convnet that was never trained."""
+    import torch
+    from safetensors.torch import save_file
+
+    from training.efficientnet import EfficientNetLite0
+
+    torch.manual_seed(0)
+    run.mkdir(exist_ok=True)
+    save_file(EfficientNetLite0(len(label_table())).state_dict(), run / "convnet.safetensors")
+    return run
 
 
 def picture(number: int, copy: int) -> bytes:

@@ -1,6 +1,6 @@
 """The cut points between levels, set at quantiles of the training split.
 
-    python -m training.measured.thresholds --data DIR
+    python -m training measured thresholds --data DIR
 
 So "asymmetric" means "among the most asymmetric 30 % of the training images", a statement about
 those images and not a clinical cut-off. Owns thresholds.toml; knows no measure's arithmetic.
@@ -18,7 +18,7 @@ from training.measured.finding import TOLERANCE, Cut, Cuts, Measure
 
 TABLE = Path(__file__).with_name("thresholds.toml")
 HEAD = """\
-# Written by: python -m training.measured.thresholds --data DIR
+# Written by: python -m training measured thresholds --data DIR
 # For each measure its low and high cut point, each as [below, at, above]: the values at the
 # measure's quantile of the training split and {tolerance:.2f} of the images to either side.
 """
@@ -58,37 +58,18 @@ def thresholds_toml(cuts: dict[Domain, dict[str, Cuts]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure every training image and write the table."""
-    import click
+def write_thresholds(values: dict[Domain, dict[str, NDArray[np.float64]]]) -> Path:
+    """Set the cut points of every measure from its values on the training images."""
+    from training.measured.measurement import INSTRUMENTS  # which reads this module's table
 
-    from training.measured.sample import train_values
-
-    @click.command()
-    @click.option(
-        "--data",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        required=True,
-        help="Folder with the data sets' parquet files.",
-    )
-    def write(data: Path) -> None:
-        """Set the cut points at quantiles of the training split."""
-        from training.measured.measurement import INSTRUMENTS
-
-        values = train_values(data, lambda line: click.echo(line, err=True))
-        cuts = {
-            domain: {
-                measure.name: cuts_of(measure, values[domain][measure.name])
-                for measure in instrument.measures
-            }
-            for domain, instrument in INSTRUMENTS.items()
+    cuts = {
+        domain: {
+            measure.name: cuts_of(measure, values[domain][measure.name])
+            for measure in instrument.measures
         }
-        aside = TABLE.with_suffix(".partial")
-        aside.write_text(thresholds_toml(cuts), encoding="utf-8")
-        aside.rename(TABLE)
-
-    write()
-
-
-if __name__ == "__main__":
-    main()
+        for domain, instrument in INSTRUMENTS.items()
+    }
+    aside = TABLE.with_suffix(".partial")
+    aside.write_text(thresholds_toml(cuts), encoding="utf-8")
+    aside.rename(TABLE)
+    return TABLE

@@ -1,17 +1,16 @@
 """Do the measures mean something? Their separation of labels, and their stability.
 
-    python -m training.measured.validity --data DIR
+    python -m training measured validity --data DIR
 
 Area under the ROC curve of each measure for the labels it ought to part, on training images, and
 what is left of each level when the picture is turned, zoomed and coloured as in training.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,7 +98,8 @@ def measure_examples(data: Path, examples: Sequence[Example]) -> tuple[Values, V
         plain.append(measure(pixels))
         spent_s += time.process_time() - started
         upright = np.array([examples[0].domain == "chest"])
-        tensor = augment(np.array([pixels]), upright, SIDE, np.random.default_rng(place))[0]
+        rng = np.random.default_rng(place)
+        tensor = augment(np.array([pixels]), upright, SIDE, rng, gentle=True)[0]
         bytes_again = ((tensor + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         turned.append(measure(bytes_again))
     return columns(plain), columns(turned), 1000 * spent_s / len(examples)
@@ -124,27 +124,15 @@ def table_row(
     return f"{measure.name:<16}" + "".join(f"{figure:>10.2f}" for figure in figures)
 
 
-@click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with the data sets' parquet files.",
-)
-@click.option("--per-label", type=click.IntRange(2), default=400, show_default=True)
-def main(data: Path, per_label: int) -> None:
-    """Print each measure's separation of labels and its stability under augmentation."""
+def table(data: Path, per_label: int) -> Iterator[str]:
+    """Each measure's separation of labels and its stability under augmentation, line by line."""
     picked = train_examples(data, per_label)
     for domain in DOMAINS:
         examples = [example for example in picked if example.domain == domain]
         plain, turned, milliseconds = measure_examples(data, examples)
         labels = np.array([example.label for example in examples])
-        click.echo(f"\n{domain}: {len(examples)} images, {milliseconds:.1f} ms an image")
+        yield f"\n{domain}: {len(examples)} images, {milliseconds:.1f} ms an image"
         heads = [*(contrast.name for contrast in CONTRASTS[domain]), "order", "kept", "confirmed"]
-        click.echo(f"{'measure':<16}" + "".join(f"{head:>10}" for head in heads))
+        yield f"{'measure':<16}" + "".join(f"{head:>10}" for head in heads)
         for measure in INSTRUMENTS[domain].measures:
-            click.echo(table_row(domain, measure, labels, plain, turned))
-
-
-if __name__ == "__main__":
-    main()
+            yield table_row(domain, measure, labels, plain, turned)
