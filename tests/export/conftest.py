@@ -34,26 +34,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run: the tower's file, and the model in `captioner`."""
-    from tests.training.tiny import RECIPE, with_steps
+    from tests.training.tiny import RECIPE, with_steps, with_teacher
     from training.captioner import train_captioner
+    from training.measured.captions import write_captions
     from training.tower import train_tower
 
     recipe = replace(
         RECIPE,
-        geometry=replace(RECIPE.geometry, image_size=56, text_depth=2, vocabulary=1024),
+        geometry=replace(RECIPE.geometry, text_depth=2, vocabulary=1024),
         tower=replace(RECIPE.tower, batch_size=8),
-        captioner=replace(
-            RECIPE.captioner,
-            batch_size=8,
-            tower_learning_rate=0.0,
-            decoder_learning_rate=3e-3,
-            whole_caption_share=1.0,
-        ),
+        captioner=replace(RECIPE.captioner, batch_size=8, learning_rate=3e-3),
     )
     recipe = with_steps(recipe, tower=4, captioner=STEPS)
-    folder = tmp_path_factory.mktemp("run")
-    train_tower(recipe, data, folder, lambda line: None)
-    train_captioner(recipe, data, folder, lambda line: None)
+    folder = with_teacher(tmp_path_factory.mktemp("run"))
+    captions = write_captions(data, folder / "captions.jsonl", lambda line: None)
+    train_tower(recipe, data, captions, folder, lambda line: None)
+    train_captioner(recipe, data, captions, folder, lambda line: None)
     return folder
 
 
