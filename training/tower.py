@@ -55,7 +55,7 @@ def train_tower(
     settings, geometry = recipe.tower, recipe.geometry
     labels = label_set()
     pictures = load_training_set(data, run, settings.domain_share, settings.balance)
-    train, target = pictures.train, pictures.target
+    train, target, held = pictures.train, pictures.target, pictures.validation
     levels = read_levels(captions, pictures.examples)
 
     torch.manual_seed(recipe.seed)
@@ -117,13 +117,15 @@ def train_tower(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
-        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
-            keep(checkpoint, asdict(settings), parts, step + 1)
-            rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
-            held = pictures.validation
-            found = classify(average.module, pictures.pixels[held], geometry.image_size)
-            line = f"step {step + 1}/{steps} loss {loss.item():.3f} {rate:.0f} image/s"
-            say(f"{line} {validation_line(labels, target[held], found)}")
+        done = step + 1
+        if done % SAVE_EVERY_STEPS == 0 or done == steps:
+            keep(checkpoint, asdict(settings), parts, done)
+            rate = (done - first) * settings.batch_size / (time.monotonic() - started)
+            line = f"step {done}/{steps} loss {loss.item():.3f} {rate:.0f} image/s"
+            if done % (4 * SAVE_EVERY_STEPS) == 0 or done == steps:
+                found = classify(average.module, pictures.pixels[held], geometry.image_size)
+                line += f" {validation_line(labels, target[held], found)}"
+            say(line)
     file = run / "tower.safetensors"
     save_file({k: v.contiguous() for k, v in average.module.state_dict().items()}, file)
     return file
