@@ -11,7 +11,7 @@ from appliance.core.labels import LabelSet
 from appliance.core.prompt import split_prompt
 from export.checkpoint import ExportError
 from training.conversation import text_ids
-from training.evaluate import Answer
+from training.evaluation.asking import Answer
 from training.tokenizer import load_tokenizer
 
 

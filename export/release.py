@@ -33,7 +33,10 @@ from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
 from training.calibrate import calibrate, decision_figures
 from training.datasets import FILES
-from training.evaluate import ask_model, ask_release, evaluate, read_questions
+from training.evaluation.answered import answered_image
+from training.evaluation.asking import Answer, ask_model, ask_release, with_progress
+from training.evaluation.figures import evaluate
+from training.evaluation.questions import Question, read_questions
 from training.labels import label_set
 
 LEAST_SAME_LABEL = 0.98
@@ -92,21 +95,24 @@ def write_release(
     }
     _write_manifest(aside, manifest)
 
-    size = checkpoint.vision["image_size"]
     with open_captioner(read_release(aside), threads) as captioner:
+
+        def ask(questions: list[Question]) -> list[Answer]:
+            return list(with_progress(ask_release(captioner, questions), len(questions), say))
+
         say("calibrating on the validation split")
-        questions = read_questions(data, "val", size)
-        calibration = calibrate(labels, questions, ask_release(captioner, questions, say))
+        questions = read_questions(data, "val")
+        truth = [question.label for question in questions]
+        calibration = calibrate(labels, truth, ask(questions))
         say("measuring on the test split")
-        questions = read_questions(data, "test", size)
-        answers = ask_release(captioner, questions, say)
-        figures = evaluate(labels, questions, answers)
-        figures["decisions"] = decision_figures(labels, questions, answers, calibration)
+        questions = read_questions(data, "test")
+        truth, answers = [question.label for question in questions], ask(questions)
+        pairs = zip(questions, answers, strict=True)
+        figures = evaluate(labels, [answered_image(labels, *pair) for pair in pairs])
+        figures["decisions"] = decision_figures(labels, truth, answers, calibration)
         say("comparing with transformers")
-        questions = read_questions(data, "test", size, COMPARED_PER_DOMAIN)
-        found = agreement(
-            ask_model(model, labels, questions), ask_release(captioner, questions, say)
-        )
+        questions = read_questions(data, "test", COMPARED_PER_DOMAIN)
+        found = agreement(list(ask_model(model, labels, questions)), ask(questions))
     manifest["calibration"] = asdict(calibration)
     manifest["evaluation"] = {"split": "test", **figures}
     manifest["agreement"] = as_manifest(found)

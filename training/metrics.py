@@ -19,11 +19,20 @@ class Scores:
     """Wilson, 95 %."""
     balanced_accuracy: float
     balanced_accuracy_interval: tuple[float, float]
-    """Bootstrap within each label, 95 %."""
+    """Bootstrap within each label, 95 %; the macro recall's too, which is the same figure."""
     precision: float
+    precision_interval: tuple[float, float]
+    """Bootstrap within each label, 95 %."""
     recall: float
     f1: float
+    f1_interval: tuple[float, float]
+    """Bootstrap within each label, 95 %."""
+    images_by_label: dict[str, int]
     recall_by_label: dict[str, float]
+    recall_interval_by_label: dict[str, tuple[float, float]]
+    """Wilson, 95 %."""
+    precision_by_label: dict[str, float]
+    f1_by_label: dict[str, float]
 
 
 def domain_scores(
@@ -44,22 +53,31 @@ def domain_scores(
             continue
         y, z = truth[inside], found[inside]
         present = [p for p in positions if (y == p).any()]
-        precision, recall, f1, _ = precision_recall_fscore_support(
+        precision, recall, f1, images = precision_recall_fscore_support(
             y, z, labels=present, zero_division=0
         )
         correct = int((y == z).sum())
+        intervals = _macro_intervals(y, z, present)
+        here = [labels.names[p] for p in present]
         scores[domain] = Scores(
             images=len(y),
             accuracy=correct / len(y),
             accuracy_interval=wilson(correct, len(y)),
             balanced_accuracy=float(np.mean(recall)),
-            balanced_accuracy_interval=_balanced_interval(y, z),
+            balanced_accuracy_interval=intervals["recall"],
             precision=float(np.mean(precision)),
+            precision_interval=intervals["precision"],
             recall=float(np.mean(recall)),
             f1=float(np.mean(f1)),
-            recall_by_label={
-                labels.names[p]: float(r) for p, r in zip(present, recall, strict=True)
+            f1_interval=intervals["f1"],
+            images_by_label=dict(zip(here, images.tolist(), strict=True)),
+            recall_by_label=dict(zip(here, recall.tolist(), strict=True)),
+            recall_interval_by_label={
+                name: wilson(round(r * n), int(n))
+                for name, r, n in zip(here, recall, images, strict=True)
             },
+            precision_by_label=dict(zip(here, precision.tolist(), strict=True)),
+            f1_by_label=dict(zip(here, f1.tolist(), strict=True)),
         )
     return scores
 
@@ -88,17 +106,29 @@ def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def _balanced_interval(
-    truth: NDArray[np.int64], found: NDArray[np.int64], resamples: int = 1000
-) -> tuple[float, float]:
-    """Of k right among n, a resample within the label has Binomial(n, k / n) right."""
+def _macro_intervals(
+    truth: NDArray[np.int64], found: NDArray[np.int64], present: list[int], resamples: int = 1000
+) -> dict[str, tuple[float, float]]:
+    """Of macro recall, precision and F1: each label's images are drawn again from themselves, so
+    that what they are found as is multinomial."""
     rng = np.random.default_rng(0)
-    recalls = [
-        rng.binomial(len(hits), hits.mean(), resamples) / len(hits)
-        for hits in (found[truth == label] == label for label in np.unique(truth))
-    ]
-    low, high = np.percentile(np.mean(recalls, axis=0), [2.5, 97.5])
-    return float(low), float(high)
+    drawn = []
+    for label in present:
+        hits = found[truth == label]
+        counts = [int((hits == other).sum()) for other in present]
+        shares = np.array([*counts, len(hits) - sum(counts)]) / len(hits)
+        drawn.append(rng.multinomial(len(hits), shares, resamples)[:, :-1])
+    confusion = np.stack(drawn, 1)  # (resamples, true label, found label)
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    images = np.array([(truth == label).sum() for label in present])
+    named = confusion.sum(1)
+    figures = {
+        "recall": right / images,
+        "precision": right / np.maximum(named, 1),
+        "f1": 2 * right / (images + named),
+    }
+    limits = {name: np.percentile(f.mean(1), [2.5, 97.5]) for name, f in figures.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:

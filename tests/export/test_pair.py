@@ -18,7 +18,8 @@ from export.agreement import Agreement, agreement, check_prompt_tokens
 from export.checkpoint import ExportError, read_checkpoint
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
-from training.evaluate import Answer, Question, ask_model, ask_release, read_questions
+from training.evaluation.asking import Answer, ask_model, ask_release
+from training.evaluation.questions import Question, read_questions
 from training.labels import label_set
 
 CopyModel = Callable[..., Path]
@@ -32,18 +33,18 @@ def labels() -> LabelSet:
 
 @pytest.fixture(scope="module")
 def questions(data: Path) -> list[Question]:
-    return read_questions(data, "test", 56)
+    return read_questions(data, "test")
 
 
 @pytest.fixture(scope="module")
 def parent(model: Path, labels: LabelSet, questions: list[Question]) -> list[Answer]:
-    return ask_model(model, labels, questions)
+    return list(ask_model(model, labels, questions))
 
 
 @pytest.fixture(scope="module")
 def exported(release: Path, questions: list[Question]) -> list[Answer]:
     with open_captioner(read_release(release), threads=1) as captioner:
-        return ask_release(captioner, questions, lambda line: None)
+        return list(ask_release(captioner, questions))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_the_pair_finds_the_same_label_in_every_picture(
     parent: list[Answer], exported: list[Answer]
 ) -> None:
     assert agreement(parent, exported).same_label == 1
-    assert len({int(np.argmax(answer.label_scores)) for answer in parent}) > 1
+    assert len({answer.label_scores for answer in parent}) == len(parent)
 
 
 def test_the_pairs_label_scores_are_the_parents(
@@ -118,7 +119,7 @@ def test_a_deep_model_with_a_full_attention_layer_agrees_too(
     from training.captioner import build_captioner
     from training.tokenizer import load_tokenizer
 
-    geometry = replace(RECIPE.geometry, image_size=56, text_depth=7)
+    geometry = replace(RECIPE.geometry, text_depth=7)
     torch.manual_seed(0)
     tokenizer = load_tokenizer(model)
     deep = build_captioner(geometry, tokenizer, run / "tower.safetensors")
@@ -128,10 +129,10 @@ def test_a_deep_model_with_a_full_attention_layer_agrees_too(
     (folder / "tokenizer.model").write_bytes((model / "tokenizer.model").read_bytes())
     assert "full_attention" in read_checkpoint(folder).text["layer_types"]
     write_pair(folder, pair, release)
-    questions = read_questions(data, "test", 56)[:2]
+    questions = read_questions(data, "test")[:2]
     with open_captioner(read_release(pair), threads=1) as captioner:
-        exported = ask_release(captioner, questions, lambda line: None)
-    parent = ask_model(folder, labels, questions, write=False)
+        exported = list(ask_release(captioner, questions))
+    parent = list(ask_model(folder, labels, questions, write=False))
     assert agreement(parent, exported).largest_score_difference < LARGEST_DIFFERENCE
 
 

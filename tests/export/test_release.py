@@ -49,7 +49,7 @@ def test_a_written_release_verifies_and_holds_nothing_else(release: Path) -> Non
 def test_the_manifest_says_what_the_model_answers_and_takes(release: Path) -> None:
     found = read_release(release)
     assert found.card.labels == label_set()
-    assert found.card.image_size == 56
+    assert found.card.image_size == 64
     assert found.card.demonstration
     assert found.version == "0.0.1"
     assert found.manifest["prompt_version"] == PROMPT_VERSION
@@ -67,6 +67,13 @@ def test_the_manifest_holds_what_was_measured(release: Path) -> None:
     assert manifest["evaluation"]["split"] == "test"
     assert set(manifest["evaluation"]["domains"]) == set(DOMAINS)
     assert set(manifest["evaluation"]["decisions"]) == set(DOMAINS)
+    assert set(manifest["evaluation"]["findings"]) == set(DOMAINS)
+    fundus, merged = (
+        manifest["evaluation"]["domains"]["fundus"],
+        manifest["evaluation"]["fundus_grades_merged"],
+    )
+    assert merged["images"] == fundus["images"]
+    assert len(merged["recall_by_label"]) <= len(fundus["recall_by_label"])
     assert manifest["agreement"]["same_label"] == 1
     assert manifest["agreement"]["images"] == manifest["evaluation"]["images"]
 
@@ -150,7 +157,7 @@ def test_a_flipped_byte_is_refused_before_it_is_loaded(copied: Path, name: str) 
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
-    picture = Picture(bytes(56 * 56 * 3), 56, "", "memory", 56, 56, None)
+    picture = Picture(bytes(64 * 64 * 3), 64, "", "memory", 64, 64, None)
     with (
         open_captioner(read_release(copied), threads=1) as captioner,
         pytest.raises(ReleaseError, match=rf"not the one its manifest declares: .*{name}"),
