@@ -19,7 +19,7 @@ from training.measured.caption import (
     stated,
     stated_findings,
 )
-from training.measured.finding import LEVELS, TOLERANCE, Cut, Cuts, Level, Measure
+from training.measured.finding import LEVELS, TOLERANCE, Cut, Cuts, Level, Measure, finding
 from training.measured.frame import square
 from training.measured.measurement import INSTRUMENTS, measured_findings
 from training.measured.thresholds import cuts_of, read_thresholds, thresholds_toml
@@ -99,6 +99,14 @@ def test_a_level_is_confirmed_within_the_band_beside_its_cut_and_not_beyond() ->
     assert CUTS.agrees("low", 2.5) and not CUTS.agrees("low", 3.5)
     assert CUTS.agrees("high", 7.5) and not CUTS.agrees("high", 6.5)
     assert CUTS.agrees("middle", 1.5) and not CUTS.agrees("middle", 0.5)
+
+
+def test_a_finding_within_the_tolerance_of_its_cut_is_not_stated() -> None:
+    measure = Measure("width", "mm", "ruler", ("narrow", "average", "wide"))
+    near, far, middle = (finding(measure, CUTS, value) for value in (1.5, 9.5, 5.0))
+    assert near.level == "low"
+    assert stated([near, middle, far]) == (far,)
+    assert stated([near, middle]) == (near, middle)  # when nothing is clear
 
 
 def test_cut_points_are_the_quantiles_they_are_said_to_be() -> None:

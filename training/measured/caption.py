@@ -39,11 +39,11 @@ def caption_of(row: LabelRow, findings: Sequence[Finding]) -> Caption:
 
 
 def stated(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings that a caption mentions: the first few that are clear, low or high.
+    """The findings that a caption mentions: the first few that are clear.
 
-    A picture average in everything is said to be so of the first two.
+    Of a picture in which nothing is clear, the first two are stated as they are.
     """
-    clear = tuple(found for found in findings if found.level != "middle")
+    clear = tuple(found for found in findings if found.clear)
     return clear[:MAX_STATED] or tuple(findings[:2])
 
 

@@ -53,6 +53,10 @@ class Cuts:
             return "low"
         return "high" if value >= self.high.at else "middle"
 
+    def is_clear(self, value: float) -> bool:
+        """Whether `value` is low or high, and by more than the tolerance."""
+        return value <= self.low.below or value >= self.high.above
+
     def agrees(self, level: Level, value: float) -> bool:
         """Whether `value` is of `level`, or within the tolerance band beside it."""
         if level == "low":
@@ -70,6 +74,8 @@ class Finding:
     value: float
     unit: str
     level: Level
+    clear: bool
+    """Low or high by more than the tolerance: what a caption dares to state."""
     sentence: str
     """As a caption states it."""
     method: str
@@ -77,4 +83,12 @@ class Finding:
 
 def finding(measure: Measure, cuts: Cuts, value: float) -> Finding:
     level = cuts.level(value)
-    return Finding(measure.name, value, measure.unit, level, measure.phrase(level), measure.method)
+    return Finding(
+        measure.name,
+        value,
+        measure.unit,
+        level,
+        cuts.is_clear(value),
+        measure.phrase(level),
+        measure.method,
+    )
