@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from training.evaluation.command import compare, evaluate, report
+from training.evaluation.judging_command import judge
 from training.measured.command import measured
 from training.qlora.command import qlora
 from training.recipe import read_recipe
@@ -54,6 +55,7 @@ main.add_command(measured)
 main.add_command(qlora)
 main.add_command(evaluate)
 main.add_command(compare)
+main.add_command(judge)
 main.add_command(report)
 
 

@@ -1,0 +1,97 @@
+"""The settings of a judging run, read from a TOML; no defaults hide here, and no key.
+
+Endpoint and patience are set as a teacher's are (training.teach.recipe).
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+from urllib.parse import urlsplit
+
+from training.recipe import RecipeError, build
+from training.teach.recipe import AnswerFormat, EndpointSettings, OutputLimit, Patience
+
+
+@dataclass(frozen=True)
+class JudgePrices:
+    """In dollars, as the endpoint's price list has them today; all 0 for a local server."""
+
+    input_per_million: float
+    output_per_million: float
+    budget: float
+    """Most that the scores in one folder may cost together."""
+
+
+@dataclass(frozen=True)
+class JudgeRecipe:
+    name: str
+    seed: int
+    """Of the choice of images and of the bootstrap."""
+    images_per_domain: int
+    """Most images of a domain that are judged; `--per-domain` goes before it."""
+    tries: int
+    """How often a question is put until its answer has the form asked for."""
+    embedder: str
+    """Folder of a sentence-transformers model; empty for the installed all-MiniLM-L6-v2."""
+    endpoint: EndpointSettings
+    patience: Patience
+    prices: JudgePrices
+
+
+SECTIONS = {"endpoint": EndpointSettings, "patience": Patience, "prices": JudgePrices}
+
+
+def read_judge_recipe(path: Path) -> JudgeRecipe:
+    """Raises: RecipeError naming file and key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise RecipeError(f"{path}: not TOML: {exc}") from exc
+    for key, kind in SECTIONS.items():
+        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
+    recipe = build(JudgeRecipe, table, str(path))
+    for claim, problem in _claims(recipe):
+        if not claim:
+            raise RecipeError(f"{path}: {problem}")
+    return recipe
+
+
+def _claims(recipe: JudgeRecipe) -> list[tuple[bool, str]]:
+    """What must hold of the values, each with what is said when it does not."""
+    endpoint, patience, prices = recipe.endpoint, recipe.patience, recipe.prices
+    counts = {
+        "`images_per_domain`": recipe.images_per_domain,
+        "`tries`": recipe.tries,
+        "[endpoint] `most_output_tokens`": endpoint.most_output_tokens,
+        "[patience] `concurrency`": patience.concurrency,
+        "[patience] `most_attempts`": patience.most_attempts,
+    }
+    amounts = {f"[prices] `{key}`": value for key, value in vars(prices).items()}
+    amounts |= {f"[patience] `{key}`": value for key, value in vars(patience).items()}
+    address = urlsplit(endpoint.base_url)
+    return [
+        (type(recipe.seed) is int, "`seed` is not a whole number"),
+        *(
+            (type(value) is int and value > 0, f"{key} is not a whole number above 0")
+            for key, value in counts.items()
+        ),
+        *(
+            (type(value) in (int, float) and value >= 0, f"{key} is not a number from 0 up")
+            for key, value in amounts.items()
+        ),
+        (
+            endpoint.answer_format in get_args(AnswerFormat),
+            f"[endpoint] `answer_format` is not one of {', '.join(get_args(AnswerFormat))}",
+        ),
+        (
+            endpoint.output_limit in get_args(OutputLimit),
+            f"[endpoint] `output_limit` is not one of {', '.join(get_args(OutputLimit))}",
+        ),
+        (
+            address.scheme in ("http", "https")
+            and bool(address.hostname)
+            and not (address.username or address.password or address.query or address.fragment),
+            "[endpoint] `base_url` is not an http(s) address without user, key or question mark",
+        ),
+    ]
