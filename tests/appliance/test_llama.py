@@ -144,7 +144,8 @@ def declare(folder: Path, file: str) -> None:
 
 def test_a_picture_of_another_size_is_refused(captioner: LlamaCaptioner, release: Release) -> None:
     wrong = replace(picture(0, release), rgb=bytes(300))
-    with pytest.raises(ModelError, match="not 112 x 112"):
+    size = release.card.image_size
+    with pytest.raises(ModelError, match=f"not {size} x {size}"):
         captioner.read(wrong)
     assert captioner.read(picture(0, release)).text
 

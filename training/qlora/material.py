@@ -5,14 +5,16 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import Caption
+from appliance.core.caption import Caption, CaptionFormatError, caption_json, parse_caption
+from appliance.core.labels import LabelSet
 from training.conversation import conversation
 from training.datasets import FILES, DatasetError, Example, Split, encoded_images, read_examples
+from training.labels import TABLE, label_set
 from training.pixels import CACHE_SIZE, decode_square
 from training.qlora.projected import Pixels, project_images, projected_key, view_of
 from training.qlora.recipe import QloraRecipe
@@ -33,25 +35,51 @@ class CaptionedImage:
 
 
 def read_captions(file: Path, data: Path) -> list[CaptionedImage]:
-    """Raises: DatasetError for a line that is no caption, or whose image or label is another."""
+    """Raises: DatasetError naming the line that is no caption of an image of `data`, whose label
+    is another or in no table, or whose group is in another split, too; or a split without lines.
+    """
     examples, _ = read_examples(data)
     known = {(example.dataset, example.row): example for example in examples}
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            example = known[row["dataset"], row["row"]]
-            captioned = CaptionedImage(example, Caption(**row["caption"]), row["split"])
-        except (ValueError, KeyError, TypeError) as exc:
-            raise DatasetError(f"{file}, line {number}: not a caption of these images") from exc
-        if captioned.caption.label != example.label:
-            raise DatasetError(
-                f"{file}, line {number}: the caption says {captioned.caption.label!r}, "
-                f"the data {example.label!r}"
-            )
-        rows.append(captioned)
+    labels = label_set()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as exc:
+        raise DatasetError(f"{file}: not UTF-8 text; is it the captions.jsonl?") from exc
+    rows = [
+        _captioned(line, f"{file}, line {number}", known, labels)
+        for number, line in enumerate(lines, 1)
+    ]
+    if not rows:
+        raise DatasetError(f"{file}: holds no caption; run `teach` or `measured` first")
     _refuse_shared_groups(file, rows)
+    for split in ("train", "val"):
+        if not any(row.split == split for row in rows):
+            raise DatasetError(f"{file}: no line of {len(rows)} has the split {split!r}")
     return rows
+
+
+def _captioned(
+    line: str, where: str, known: dict[tuple[str, int], Example], labels: LabelSet
+) -> CaptionedImage:
+    try:
+        row = json.loads(line)
+        example = known[row["dataset"], row["row"]]
+        caption, split = Caption(**row["caption"]), row["split"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DatasetError(f"{where}: not a caption of these images") from exc
+    if caption.label not in labels.names:
+        raise DatasetError(f"{where}: no such label in {TABLE.name}: {caption.label!r}")
+    if caption.label != example.label:
+        raise DatasetError(
+            f"{where}: the caption says {caption.label!r}, the data {example.label!r}"
+        )
+    try:
+        parse_caption(caption_json(caption), labels)  # what the clinic would refuse
+    except CaptionFormatError as exc:
+        raise DatasetError(f"{where}: {exc}; correct the line or take it out") from exc
+    if split not in get_args(Split):
+        raise DatasetError(f"{where}: no such split: {split!r}")
+    return CaptionedImage(example, caption, split)
 
 
 def gather(
@@ -63,9 +91,18 @@ def gather(
     run: Path,
     say: Callable[[str], None],
 ) -> Material:
-    """Token ids of every caption and soft tokens of every image, the latter kept in `run`."""
+    """Token ids of every caption and soft tokens of every image, the latter kept in `run`.
+
+    Raises: DatasetError for an image that cannot be read, or a share of a domain without images.
+    """
     from accelerate import PartialState
 
+    for domain in recipe.steps.domain_share:
+        if not any(row.example.domain == domain for row in captioned if row.split == "train"):
+            raise DatasetError(
+                f"no caption of the training split is of {domain}: take {domain} out of "
+                "steps.domain_share in the recipe"
+            )
     size, length = model.config.vision_config.image_size, model.config.mm_tokens_per_image
     examples = [each.example for each in captioned]
     images = {dataset: encoded_images(data, dataset) for dataset in FILES}
@@ -74,7 +111,7 @@ def gather(
     side = max(size, CACHE_SIZE)  # augmentation crops and turns within it
 
     def pixels(chosen: Iterable[int]) -> NDArray[np.uint8]:
-        return np.stack([decode_square(encoded[image], side) for image in chosen])
+        return np.stack([_decoded(examples[image], encoded[image], side) for image in chosen])
 
     upright = np.array([example.domain == "chest" for example in examples])
     if recipe.adapter.vision == "frozen":
@@ -86,17 +123,28 @@ def gather(
         tokens = kept_tokens(kept)
     else:
         tokens = live_tokens(pixels, upright, seed)
-    train = np.array(list(_places(captioned, "train")))
     settings = recipe.steps
+
+    def drawn(places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How likely each of these images is drawn."""
+        inside = [examples[place] for place in places]
+        return sampling_weights(inside, settings.domain_share, settings.balance)
+
+    train = np.array(list(_places(captioned, "train")))
+    validation = np.array(list(_places(captioned, "val")))
+    if len(validation) > settings.validated:
+        # Drawn as in training: where labels are balanced, the loss of images as they come would
+        # be lowest before the rare labels are learnt.
+        validation = np.random.default_rng(seed).choice(
+            validation, settings.validated, replace=False, p=drawn(validation)
+        )
     return Material(
         lessons=[conversation(tokenizer, length, each.caption) for each in captioned],
         image_tokens=tokens,
         views=views,
         train=train,
-        validation=np.array(list(_places(captioned, "val"))),
-        weights=sampling_weights(
-            [examples[i] for i in train], settings.domain_share, settings.balance
-        ),
+        validation=validation,
+        weights=drawn(train),
     )
 
 
@@ -142,6 +190,19 @@ def tower_hash(model: Any) -> str:
             raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
             digest.update(raw.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _decoded(example: Example, encoded: bytes, side: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        return decode_square(encoded, side)
+    # Pillow's own, SyntaxError (a broken PNG) among them
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as exc:
+        raise DatasetError(
+            f"{example.dataset}.parquet, row {example.row}: the image cannot be read ({exc}); "
+            "replace it, or take its caption out"
+        ) from exc
 
 
 def _places(captioned: list[CaptionedImage], split: Split) -> Iterator[int]:

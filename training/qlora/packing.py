@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 
+LOGITS_AT_ONCE = 2**25
+"""0.4 GB, with their softmax and its gradient."""
+
+
 @dataclass(frozen=True)
 class Pack:
     """One row of conversations; `input_ids` and `position_ids` are (1, length)."""
@@ -93,25 +97,51 @@ def _image_spans(lesson: Conversation) -> "np.ndarray[Any, np.dtype[np.int64]]":
     return np.where(is_image, np.cumsum(starts) - 1, -1)
 
 
-def pack_loss(model: Any, packed: Pack, features: "torch.Tensor") -> "torch.Tensor":
+def pack_loss(
+    model: Any,
+    packed: Pack,
+    features: "torch.Tensor",
+    logits_at_once: int = LOGITS_AT_ONCE,
+) -> "torch.Tensor":
     """Sum of the learnt tokens' cross-entropy over the pack's conversations, one value each.
 
     `features`: the projected images, (images, image tokens, text width), in the pack's order.
-    Logits are made only where a token is learnt: with a vocabulary of 262,208 that is most of
-    the memory of a step.
+    Logits are made only where a token is learnt, and only so many at once: with a vocabulary of
+    262,208 they would else be most of the memory of a step.
     """
     import torch
-    import torch.nn.functional as F
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    logits = model(
+    gemma = model.get_base_model() if hasattr(model, "get_base_model") else model
+    masks = packed.masks
+    if gemma.config.text_config._attn_implementation == "eager":  # which adds its mask
+        lowest = torch.finfo(features.dtype).min
+        masks = {kind: (~mask).to(features.dtype) * lowest for kind, mask in masks.items()}
+    hidden = gemma.model(
         input_ids=packed.input_ids,
-        attention_mask=packed.masks,
+        attention_mask=masks,
         position_ids=packed.position_ids,
         mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=features)},
-        logits_to_keep=packed.predicts,
         use_cache=False,
-    ).logits[0]
-    loss = F.cross_entropy(logits.float(), packed.targets, reduction="none")
+    ).last_hidden_state[0, packed.predicts]
+    tokens_at_once = max(1, logits_at_once // gemma.config.text_config.vocab_size)
+    loss = _token_loss(gemma.lm_head, hidden, packed.targets, tokens_at_once)
     conversations = int(packed.owner.max()) + 1
     return torch.zeros(conversations, device=loss.device).index_add(0, packed.owner, loss)
+
+
+def _token_loss(
+    head: Any, hidden: "torch.Tensor", targets: "torch.Tensor", tokens_at_once: int
+) -> "torch.Tensor":
+    """Each token's cross-entropy; logits of more than `tokens_at_once` are made twice, not held."""
+    import torch
+    import torch.nn.functional as F
+    from torch.utils.checkpoint import checkpoint
+
+    def loss(hidden: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        return F.cross_entropy(head(hidden).float(), targets, reduction="none")
+
+    if len(targets) <= tokens_at_once:
+        return loss(hidden, targets)
+    parts = zip(hidden.split(tokens_at_once), targets.split(tokens_at_once), strict=True)
+    return torch.cat([checkpoint(loss, *part, use_reentrant=False) for part in parts])

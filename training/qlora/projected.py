@@ -23,6 +23,8 @@ Pixels = Callable[[Iterable[int]], NDArray[np.uint8]]
 """Gives (images, side, side, 3) of the images asked for by number."""
 
 SAVE_EVERY_IMAGES = 256
+MOST_AT_ONCE, PATCHES_AT_ONCE = 64, 65_536
+"""Of images and of patches given to the tower together: 16 images at MedGemma's 896 pixels."""
 
 
 def projected_key(tower: str, images: Sequence[str], views: int, size: int, seed: int) -> str:
@@ -54,6 +56,7 @@ def project_images(
     file.parent.mkdir(parents=True, exist_ok=True)
     mode = "r+" if done else "w+"
     kept = np.lib.format.open_memmap(file, mode, np.float16, shape)
+    at_once = images_at_once((size // config.vision_config.patch_size) ** 2)
     device = next(model.parameters()).device
     model.eval()
     for start in range(done, len(upright), SAVE_EVERY_IMAGES):
@@ -61,9 +64,9 @@ def project_images(
         raw = pixels(chunk)
         for view in range(views):
             images = view_of(raw, upright[chunk], size, (seed, start, view))
-            for first in range(0, len(images), 64):
+            for first in range(0, len(images), at_once):
                 with torch.no_grad():
-                    batch = images[first : first + 64].to(device, model.dtype)
+                    batch = images[first : first + at_once].to(device, model.dtype)
                     tokens = model.get_image_features(batch).pooler_output
                 place = slice(start + first, start + first + len(tokens))
                 kept[place, view] = tokens.float().cpu().numpy()
@@ -72,6 +75,18 @@ def project_images(
         say(f"projected {chunk.stop}/{len(upright)} images")
     found: NDArray[np.float16] = kept
     return found
+
+
+def forget_tower(model: Any) -> None:
+    """Free the tower's weights, of which nothing is asked once every image is projected."""
+    import torch
+
+    model.model.vision_tower = torch.nn.Identity()
+
+
+def images_at_once(patches: int) -> int:
+    """How many images of so many patches the tower takes together."""
+    return max(1, min(MOST_AT_ONCE, PATCHES_AT_ONCE // patches))
 
 
 def view_of(

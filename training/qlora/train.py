@@ -1,6 +1,7 @@
 """QLoRA: an adapter on a frozen base, trained on captions.
 
     accelerate launch -m training qlora --config training/configs/medgemma-4b-it.toml ...
+    accelerate launch --config_file training/configs/accelerate/fsdp.yaml -m training qlora ...
 
 Reads downward: captions, base, images, adapter, steps, save. A step is a pure function of seed and
 number, so a run that was killed goes on to the same weights.
@@ -20,8 +21,17 @@ from numpy.typing import NDArray
 
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.conversation import Conversation
-from training.qlora.packing import pack, pack_loss, plan_packs
+from training.qlora.base import require_base
+from training.qlora.packing import pack, plan_packs
 from training.qlora.recipe import QloraRecipe, Quantization, Steps
+from training.qlora.sharding import (
+    cut_optimizer,
+    is_sharded,
+    require_supported,
+    whole,
+    whole_optimizer,
+)
+from training.recipe import RecipeError
 from training.sampling import draw
 from training.tower import warm_cosine
 
@@ -55,20 +65,26 @@ class Material:
     train: NDArray[np.int64]
     """Images of the training split."""
     validation: NDArray[np.int64]
+    """Images of the validation split that are measured, drawn as those of training are."""
     weights: NDArray[np.float64]
     """How likely each training image is drawn."""
 
 
 def load_base(base: str, quantization: Quantization) -> Any:
-    """The frozen base model. Raises: OSError when it is neither a folder nor in the cache."""
+    """The frozen base model.
+
+    Raises: BaseModelError when it is not on this machine, or too large for it.
+    """
     import torch
     from accelerate import PartialState
     from transformers import BitsAndBytesConfig, Gemma3ForConditionalGeneration
 
+    folder = require_base(base)
     dtype = getattr(torch, quantization.compute)
     settings: dict[str, Any] = {
         "dtype": dtype,
-        "attn_implementation": "sdpa",
+        # On a CPU plain attention is the faster (training/EXPERIMENTS.md).
+        "attn_implementation": "sdpa" if torch.cuda.is_available() else "eager",
         "local_files_only": True,
     }
     if quantization.kind == "nf4":
@@ -78,25 +94,33 @@ def load_base(base: str, quantization: Quantization) -> Any:
             bnb_4bit_use_double_quant=quantization.double,
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=KEPT_WHOLE,
+            # FSDP cuts and casts floating tensors only, so four-bit weights must look like one
+            # of the type computed in: no cast then touches them.
+            bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
         )
         settings["device_map"] = {"": PartialState().device}
-    return Gemma3ForConditionalGeneration.from_pretrained(base, **settings)
+    model: Any = Gemma3ForConditionalGeneration.from_pretrained(folder, **settings)
+    for layer in model.modules():
+        # bitsandbytes 0.50 rewrites four-bit weights at the first evaluation on a CPU with
+        # AVX512-BF16, for a kernel without a gradient: the steps after it would learn nothing.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
 
 
 def add_adapter(model: Any, recipe: QloraRecipe) -> Any:
     """The model with its adapter. The embeddings, tied to the head, stay as they are: training
-    either alone would untie them and break the merge."""
+    either alone would untie them and break the merge.
+
+    peft's prepare_model_for_kbit_training is not called: it would hold embeddings and tower, a
+    quarter of MedGemma 4B, in float32, and with them every activation. The adapter is float32.
+    """
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(recipe.seed)
-    if recipe.quantization.kind == "nf4":
-        model = prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=recipe.steps.gradient_checkpointing
-        )
-    elif recipe.steps.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-        model.enable_input_require_grads()
+    if recipe.steps.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
     targets = DECODER_LAYERS
     if recipe.adapter.vision == "tuned":
         targets = f"({DECODER_LAYERS})|({VISION_LAYERS})"
@@ -119,13 +143,19 @@ def train_adapter(
     say: Callable[[str], None],
 ) -> Path:
     """Train `model`'s adapter, resuming if there is a checkpoint; returns the adapter's folder,
-    which holds the weights of the lowest validation loss."""
+    which holds the weights of the lowest validation loss.
+
+    Raises: RecipeError when the run was begun with another recipe, or FSDP cannot follow this one.
+    """
     import torch
     from accelerate import Accelerator
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+    from training.qlora.learner import PackLearner
+
     settings = recipe.steps
     accelerator = Accelerator()
+    require_supported(accelerator, recipe)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, settings.learning_rate, betas=(0.9, 0.999), weight_decay=settings.weight_decay
@@ -133,15 +163,23 @@ def train_adapter(
     steps = math.ceil(settings.epochs * len(material.train) / settings.batch)
     checkpoint = run / "qlora.checkpoint"
     first, lowest, waited = 0, math.inf, 0
-    if state := load_checkpoint(checkpoint, asdict(recipe)):
+    try:
+        state = load_checkpoint(checkpoint, asdict(recipe))
+    except ValueError as exc:
+        raise RecipeError(str(exc)) from exc
+    if state:
         set_peft_model_state_dict(model, state["adapter"])
-        optimizer.load_state_dict(state["optimizer"])
         first, lowest, waited = state["step"], state["lowest"], state["waited"]
     if waited >= settings.patience:
         say("stopped already: the validation loss had ceased to fall")
         return run / "adapter"
-    model, optimizer = accelerator.prepare(model, optimizer)
-    bare = accelerator.unwrap_model(model)
+    learner = PackLearner(model, recipe.quantization.compute)
+    learner, optimizer = accelerator.prepare(learner, optimizer)
+    bare = accelerator.unwrap_model(learner).model
+    learnt = {name: weight for name, weight in bare.named_parameters() if weight.requires_grad}
+    trained = list(learnt.values())  # FSDP has put others in their place
+    if state:
+        optimizer.load_state_dict(cut_optimizer(state["optimizer"], trained))
     count = sum(parameter.numel() for parameter in trained)
     say(f"qlora: {count:,} weights, {steps} steps from {first}, {accelerator.device}")
 
@@ -153,25 +191,26 @@ def train_adapter(
         torch.manual_seed(hash((recipe.seed, step)))  # dropout, the same after a resume
         picked, rng = draw(material.weights, settings.batch, recipe.seed, step)
         views = rng.integers(0, material.views, len(picked))
-        model.train()
-        tokens += learn(model, material, material.train[picked], views, settings, accelerator)
+        learner.train()
+        tokens += learn(learner, material, material.train[picked], views, settings, accelerator)
         accelerator.clip_grad_norm_(trained, settings.largest_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % settings.save_every == 0 or step + 1 == steps:
-            loss = validation_loss(model, material, settings, accelerator.device)
+            loss = validation_loss(learner, material, settings, accelerator.device)
             rate = tokens / (time.monotonic() - started)
             say(f"step {step + 1}/{steps} validation loss {loss:.4f} {rate:.0f} tokens/s")
             waited = 0 if loss < lowest else waited + 1
+            adapter, momenta = whole(learnt), whole_optimizer(optimizer.state_dict())
             if accelerator.is_main_process:
                 if loss < lowest:
-                    _save_adapter(bare, recipe, run, step + 1, loss)
+                    _save_adapter(bare, adapter, recipe, run, step + 1, loss)
                 save_checkpoint(
                     checkpoint,
                     asdict(recipe),
                     {
-                        "adapter": get_peft_model_state_dict(bare),
-                        "optimizer": optimizer.state_dict(),
+                        "adapter": get_peft_model_state_dict(bare, adapter),
+                        "optimizer": momenta,
                         "step": step + 1,
                         "lowest": min(loss, lowest),
                         "waited": waited,
@@ -185,7 +224,7 @@ def train_adapter(
 
 
 def learn(
-    model: Any,
+    learner: Any,
     material: Material,
     images: NDArray[np.int64],
     views: NDArray[np.int64],
@@ -208,49 +247,50 @@ def learn(
         # has no pack left takes part with a gradient of nothing: the others wait for it.
         scale = processes / len(images) if place < len(packs) else 0.0
         waits = turn + 1 < rounds
-        with accelerator.no_sync(model) if waits else nullcontext():
+        with accelerator.no_sync(learner) if waits else nullcontext():
             loss = pack_losses(
-                model, material, images[members], views[members], accelerator.device
+                learner, material, images[members], views[members], accelerator.device
             ).sum()
             accelerator.backward(loss * scale)
     return sum(lengths)
 
 
 def pack_losses(
-    model: Any,
+    learner: Any,
     material: Material,
     images: NDArray[np.int64],
     views: NDArray[np.int64],
     device: Any,
 ) -> "torch.Tensor":
-    """The loss of each of these images, packed in one row."""
-    base = model.module if hasattr(model, "module") else model
+    """The loss of each of these images, packed in one row; `learner` is a PackLearner."""
+    base = getattr(learner, "module", learner).model
     window = base.config.text_config.sliding_window
     row = pack([material.lessons[image] for image in images], window, device)
     tokens = material.image_tokens(base, images, views)
-    return pack_loss(model, row, tokens.to(device, base.dtype))
+    losses: torch.Tensor = learner(row, tokens.to(device, base.dtype))
+    return losses
 
 
-def validation_loss(model: Any, material: Material, settings: Steps, device: Any) -> float:
-    """Mean loss of a caption of the validation split, as the pictures are at the clinic."""
+def validation_loss(learner: Any, material: Material, settings: Steps, device: Any) -> float:
+    """Mean loss of the validation images' captions, the pictures as at the clinic."""
     import torch
 
     chosen = material.validation
-    if len(chosen) > settings.validated:
-        chosen = np.random.default_rng(0).choice(chosen, settings.validated, replace=False)
     packs = plan_packs([len(material.lessons[i].ids) for i in chosen], settings.pack_tokens)
-    model.eval()
+    learner.eval()
     total = 0.0
     with torch.no_grad():
         for members in packs:
             images = chosen[members]
-            total += float(pack_losses(model, material, images, images * 0, device).sum())
+            total += float(pack_losses(learner, material, images, images * 0, device).sum())
     return total / len(chosen)
 
 
-def _save_adapter(model: Any, recipe: QloraRecipe, run: Path, step: int, loss: float) -> None:
+def _save_adapter(
+    model: Any, weights: dict[str, Any], recipe: QloraRecipe, run: Path, step: int, loss: float
+) -> None:
     """The adapter and what made it."""
     folder = run / "adapter"
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     made_of = {"recipe": asdict(recipe), "step": step, "validation_loss": loss}
     (folder / "training.json").write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")

@@ -22,9 +22,11 @@ def test_a_conversation_too_long_for_a_pack_gets_its_own() -> None:
     assert plan_packs([100, 10], most_tokens=50) == [[0], [1]]
 
 
-@pytest.fixture(scope="module")
-def model() -> Any:
-    return tiny_gemma()
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def model(request: pytest.FixtureRequest) -> Any:
+    found = tiny_gemma()
+    found.set_attn_implementation(request.param)
+    return found
 
 
 def test_packed_losses_are_the_losses_of_each_conversation_alone(model: Any) -> None:
@@ -47,6 +49,21 @@ def test_packed_losses_are_the_losses_of_each_conversation_alone(model: Any) -> 
             loss = F.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="none")
             alone = loss[torch.tensor(one.learnt[1:])].sum()
             assert together[index].item() == pytest.approx(alone.item(), rel=1e-4)
+
+
+def test_logits_made_piece_by_piece_give_the_same_loss_and_gradient(model: Any) -> None:
+    import torch
+
+    results = []
+    for logits_at_once in (10_000, 64 * 3):  # all, three tokens of a vocabulary of 64
+        features = torch.randn(3, IMAGE_TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
+        features.requires_grad_()
+        packed = pack([lesson(seed) for seed in range(3)], WINDOW)
+        loss = pack_loss(model, packed, features, logits_at_once)
+        loss.sum().backward()
+        results.append((loss.detach(), features.grad))
+    for whole, pieces in zip(*results, strict=True):
+        torch.testing.assert_close(whole, pieces)
 
 
 def test_packing_another_neighbour_changes_nothing(model: Any) -> None:

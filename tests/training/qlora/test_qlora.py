@@ -162,6 +162,38 @@ def test_nf4_holds_the_decoder_in_four_bits_and_the_tower_whole(tmp_path: Path) 
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_a_validation_takes_no_gradient_from_the_four_bit_base(tmp_path: Path) -> None:
+    import torch
+
+    from training.qlora.learner import PackLearner
+    from training.qlora.train import load_base, pack_losses
+
+    tiny_gemma().save_pretrained(tmp_path)
+    nf4 = replace(
+        RECIPE,
+        adapter=replace(RECIPE.adapter, dropout=0.0),
+        quantization=Quantization("nf4", double=True, compute="float32"),
+    )
+    adapted = add_adapter(load_base(str(tmp_path), nf4.quantization), nf4)
+    model = PackLearner(adapted, "float32")
+    lessons, images = material(), np.arange(2)
+
+    def gradients() -> dict[str, Any]:
+        model.train()
+        model.zero_grad()
+        pack_losses(model, lessons, images, images * 0, "cpu").sum().backward()
+        weights = dict(model.named_parameters()).items()
+        return {name: weight.grad.clone() for name, weight in weights if weight.grad is not None}
+
+    before = gradients()
+    model.eval()
+    with torch.no_grad():
+        pack_losses(model, lessons, images, images * 0, "cpu")
+    after = gradients()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert sum(gradient.abs().sum() for gradient in after.values()) > 0
+
+
 @pytest.mark.parametrize("name", ["medgemma-4b-it", "medgemma-1.5-4b-it", "medgemma-27b-it"])
 def test_the_committed_recipes_read(name: str) -> None:
     configs = Path(__file__).resolve().parents[3] / "training" / "configs"
