@@ -1,110 +1,108 @@
 """A Hugging Face folder of a Gemma 3 vision-language model, read tensor by tensor.
 
-Refuses at the door what the writers could only get silently wrong. Safetensors only: a pickle is
+Refuses at the door what the writers could only get silently wrong: a setting that llama.cpp takes
+otherwise, a tensor that is missing, of another shape or left over. Safetensors only: a pickle is
 code.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from export.errors import ExportError
+from export.gemma3_config import expected_tensors, read_config
+from export.stored_tensor import StoredTensor, equal_values, tensors_in, weight_files
 
-PARTS = ("language_model.", "vision_tower.", "multi_modal_projector.")
-ARCHITECTURE = "Gemma3ForConditionalGeneration"
+__all__ = ["Checkpoint", "ExportError", "StoredTensor", "canonical_name", "read_checkpoint"]
 
-
-class ExportError(Exception):
-    """A model that cannot be exported faithfully; the message names the file and the reason."""
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """One tensor of the folder; its values are read when asked for."""
-
-    name: str
-    """Canonical: `language_model.`, `vision_tower.vision_model.` or `multi_modal_projector.`."""
-    shape: tuple[int, ...]
-    file: Path
-    key: str
-
-    def read(self) -> NDArray[np.float32]:
-        from safetensors import safe_open
-
-        with safe_open(self.file, framework="pt") as tensors:  # numpy has no bfloat16
-            values: NDArray[np.float32] = tensors.get_tensor(self.key).float().numpy()
-        return values
+EMBEDDING = "language_model.embed_tokens.weight"
+HEADS = ("lm_head.weight", "language_model.lm_head.weight")
+UNUSED = re.compile(
+    r"vision_tower\.vision_model\.head\."  # pools a picture to one vector; Gemma 3 takes patches
+    r"|.*\.position_ids$|.*\.rotary_emb\.(original_)?inv_freq$"  # computed, not learnt
+)
+PRECISIONS = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     folder: Path
     text: dict[str, Any]
-    """config.json's text_config."""
+    """config.json's text_config, with transformers' defaults."""
     vision: dict[str, Any]
+    """config.json's vision_config, with transformers' defaults."""
     image_tokens: int
     tensors: tuple[StoredTensor, ...]
+    """What the settings ask for, all of it, by name; a head equal to the embedding left out."""
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Raises: ExportError."""
-    from safetensors import SafetensorError
-
     try:
         return _read(folder)
-    except (OSError, ValueError, KeyError, SafetensorError) as exc:
+    except (OSError, ValueError, KeyError) as exc:
         raise ExportError(f"{folder}: cannot be read ({type(exc).__name__}: {exc})") from exc
 
 
 def _read(folder: Path) -> Checkpoint:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("architectures") != [ARCHITECTURE]:
-        raise ExportError(
-            f"{folder}: architecture {config.get('architectures')}, expected {ARCHITECTURE}"
-        )
-    text, vision = config["text_config"], config["vision_config"]
-    if text.get("query_pre_attn_scalar", text["head_dim"]) != text["head_dim"]:
-        raise ExportError(
-            f"{folder}: query_pre_attn_scalar {text['query_pre_attn_scalar']} is not head_dim "
-            f"{text['head_dim']}; GGUF cannot carry it"
-        )
-    rope = text["rope_parameters"]
-    if any(rope[kind].get("rope_type", "default") != "default" for kind in rope):
-        raise ExportError(f"{folder}: scaled rotary positions ({rope}) are not written to GGUF")
-    kinds = [
-        "full" if (layer + 1) % 6 == 0 else "sliding" for layer in range(len(text["layer_types"]))
-    ]
-    if text["layer_types"] != [f"{kind}_attention" for kind in kinds]:
-        raise ExportError(f"{folder}: llama.cpp takes every sixth layer as full, not layer_types")
-    if text["hidden_activation"] != "gelu_pytorch_tanh":
-        raise ExportError(f"{folder}: hidden_activation {text['hidden_activation']} is not GELU")
-    if vision["intermediate_size"] == vision["hidden_size"]:
-        raise ExportError(f"{folder}: the tower's feed-forward is as wide as the tower")
+    text, vision, image_tokens = read_config(folder)
     if not (folder / "tokenizer.model").is_file():
-        raise ExportError(f"{folder}: no tokenizer.model (SentencePiece)")
-    if pickles := sorted(path.name for path in folder.glob("*.bin")):
-        raise ExportError(f"{folder}: pickled weights are not read: {', '.join(pickles)}")
-    tensors = tuple(sorted(_stored(folder), key=lambda tensor: tensor.name))
-    if left_over := [tensor.key for tensor in tensors if not tensor.name.startswith(PARTS)]:
-        raise ExportError(f"{folder}: tensors with no place in GGUF: {', '.join(left_over)}")
-    return Checkpoint(folder, text, vision, int(config["mm_tokens_per_image"]), tensors)
+        raise ExportError(f"{folder}: no tokenizer.model (SentencePiece); copy it from the base")
+    stored: dict[str, StoredTensor] = {}
+    for tensor in _stored(folder):
+        if twin := stored.get(tensor.name):
+            raise ExportError(
+                f"{folder}: {tensor.key} is stored twice, in {twin.file.name} and "
+                f"{tensor.file.name}; keep one"
+            )
+        stored[tensor.name] = tensor
+    _refuse_untied(folder, text, stored)
+    expected = expected_tensors(text, vision)
+    if missing := sorted(expected.keys() - stored.keys()):
+        raise ExportError(
+            f"{folder}: {len(missing)} tensors that config.json asks for are missing, the first "
+            f"{missing[0]}; copy the whole folder again"
+        )
+    if left_over := sorted(stored.keys() - expected.keys()):
+        raise ExportError(
+            f"{folder}: no place in GGUF for the tensor {stored[left_over[0]].key}"
+            + (f" and {len(left_over) - 1} more" if len(left_over) > 1 else "")
+            + "; merge adapters first"
+        )
+    for name, shape in expected.items():
+        if stored[name].shape != shape:
+            raise ExportError(
+                f"{stored[name].file}: {stored[name].key} is {stored[name].shape}, config.json "
+                f"asks for {shape}"
+            )
+    tensors = tuple(stored[name] for name in sorted(expected))
+    return Checkpoint(folder, text, vision, image_tokens, tensors)
 
 
 def _stored(folder: Path) -> Iterator[StoredTensor]:
-    from safetensors import safe_open
+    for file in weight_files(folder):
+        for key, dtype, shape, start, size_bytes in tensors_in(file):
+            name = canonical_name(key)
+            if UNUSED.match(name):
+                continue
+            if dtype not in PRECISIONS:
+                raise ExportError(f"{file}: {key} is {dtype}; give the model at full precision")
+            yield StoredTensor(name, shape, file, key, dtype, start, size_bytes)
 
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ExportError(f"{folder}: no safetensors file")
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - not a mapping
-                shape = tuple(tensors.get_slice(key).get_shape())
-                yield StoredTensor(canonical_name(key), shape, file, key)
+
+def _refuse_untied(folder: Path, text: dict[str, Any], stored: dict[str, StoredTensor]) -> None:
+    """Drop a head that repeats the embedding; llama.cpp and transformers share the embedding."""
+    heads = [stored.pop(name) for name in HEADS if name in stored]
+    if not heads and not text.get("tie_word_embeddings", True):
+        raise ExportError(f"{folder}: tie_word_embeddings is false and there is no lm_head.weight")
+    for head in heads:
+        if EMBEDDING in stored and not equal_values(head, stored[EMBEDDING]):
+            raise ExportError(
+                f"{head.file}: {head.key} is not the embedding, which Gemma 3 shares with it; "
+                "train with tied embeddings"
+            )
 
 
 def canonical_name(key: str) -> str:

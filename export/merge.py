@@ -7,7 +7,6 @@ each shard is written in the layout of its original, and a merge that was stoppe
 next shard. merge.json in the result says which tensors changed and by how much.
 """
 
-import hashlib
 import json
 import math
 import mmap
@@ -17,7 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.checkpoint import ExportError, canonical_name
+from export.checkpoint import canonical_name
+from export.errors import ExportError
+from training.checkpoint import weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -95,14 +96,12 @@ def merge(base: Path, adapter: Path, out: Path, say: Callable[[str], None]) -> l
     return changes
 
 
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of a folder's safetensors files."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.name.encode())
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+def merged_from(folder: Path) -> dict[str, Any] | None:
+    """Hashes of the base and the adapter that `folder` was merged from; None if it was not."""
+    if not (folder / REPORT).is_file():
+        return None
+    report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    return {key: value for key, value in report.items() if key != "shards"}
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, LowRank], dict[str, Any]]:

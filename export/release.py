@@ -29,6 +29,7 @@ from appliance.release.manifest import (
 from appliance.wiring import open_captioner
 from export.agreement import agreement, as_manifest, check_prompt_tokens
 from export.checkpoint import ExportError, read_checkpoint
+from export.merge import merged_from
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
 from training.calibrate import calibrate, decision_figures
@@ -49,6 +50,8 @@ INTENDED_USE = (
 LICENCES = [
     "Weights: trained in this project from nothing, on the data named here; non-commercial, since "
     "HAM10000 is CC BY-NC 4.0 and ODIR has no open licence",
+    "The vision tower was taught by an EfficientNet-lite0 with ImageNet weights (Apache-2.0), "
+    "none of which are in it",
 ]
 
 
@@ -83,7 +86,7 @@ def write_release(
             "architecture": "Gemma3ForConditionalGeneration (Gemma 3 decoder, SigLIP tower)",
             "origin": "trained from nothing by `python -m training tower` and `captioner`",
         },
-        "adapter": None,
+        "adapter": merged_from(model),
         "data": [{"name": name, "terms": terms} for name, terms in FILES.items()],
         "image_size": checkpoint.vision["image_size"],
         "prompt_version": PROMPT_VERSION,

@@ -1,5 +1,6 @@
 """Checkpoints of a run: written aside and renamed, so that a kill leaves the last whole one."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,3 +55,13 @@ def load_checkpoint(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None
     if state["recipe"] != recipe:
         raise ValueError(f"{path} was begun with another recipe; delete it or use that one")
     return state
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's safetensors files."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.name.encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()

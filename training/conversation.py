@@ -17,8 +17,6 @@ class Conversation:
     ids: tuple[int, ...]
     learnt: tuple[bool, ...]
     is_image: tuple[bool, ...]
-    label_end: int
-    """Where the caption's label ends: ids[:label_end] stops before the first free field."""
 
 
 def prompt_ids(tokenizer: Any, image_tokens: int) -> list[int]:
@@ -45,7 +43,6 @@ def conversation(tokenizer: Any, image_tokens: int, caption: Caption) -> Convers
         ids=ids,
         learnt=(False,) * len(prompt) + (True,) * len(answer),
         is_image=tuple(token == soft for token in ids),
-        label_end=len(prompt) + len(label),
     )
 
 

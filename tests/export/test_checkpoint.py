@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.checkpoint import ExportError, canonical_name, read_checkpoint
+from tests.training.tiny import RECIPE
 
 CopyModel = Callable[..., Path]
 
@@ -58,7 +59,7 @@ def test_a_saved_model_has_only_canonical_names(model: Path) -> None:
     assert names == sorted(set(names))
     assert all(name.startswith(prefixes) for name in names)
     assert checkpoint.image_tokens == 4
-    assert checkpoint.vision["image_size"] == 56
+    assert checkpoint.vision["image_size"] == RECIPE.geometry.image_size
 
 
 def test_a_tensor_reads_as_it_was_stored(model: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_tensor_that_would_be_left_out_is_refused(copy_model: CopyModel, key: 
 
 def scaled_rope(config: dict[str, Any]) -> None:
     config["text_config"]["rope_parameters"]["full_attention"] |= {
-        "rope_type": "linear",
+        "rope_type": "dynamic",
         "factor": 8.0,
     }
 

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from export import merge as merging
 from export.checkpoint import ExportError
-from export.merge import REPORT, WEIGHTS, merge, weights_hash
+from export.merge import REPORT, WEIGHTS, merge
+from training.checkpoint import weights_hash
 
 DECODER = r".*language_model.*\.(q_proj|down_proj)"
 TOWER = r".*vision_tower.*\.(q_proj|fc1)"

@@ -234,7 +234,7 @@ def test_a_pair_file_is_whole_or_not_there(copy_model: CopyModel, tmp_path: Path
     folder = copy_model()
     checkpoint = read_checkpoint(folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(OSError, match=r"model\.safetensors"):
+    with pytest.raises(ExportError, match=r"model\.safetensors"):
         write_text_gguf(checkpoint, tmp_path / MODEL, "tiny")
     assert not (tmp_path / MODEL).exists()
 

@@ -173,4 +173,5 @@ def test_the_command_says_in_one_line_why_a_model_is_refused(
     asked = ["release", str(folder), str(tmp_path / "out"), "--data", str(data)]
     found = CliRunner().invoke(main, asked)
     assert found.exit_code == 1
-    assert found.stderr == f"Error: {folder}: no tokenizer.model (SentencePiece)\n"
+    said = f"Error: {folder}: no tokenizer.model (SentencePiece); copy it from the base\n"
+    assert found.stderr == said

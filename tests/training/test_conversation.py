@@ -102,11 +102,11 @@ def test_only_the_answer_is_learnt(tokenizer: Any, row: LabelRow) -> None:
 
 
 @pytest.mark.parametrize("row", label_table(), ids=lambda row: row.name)
-def test_a_label_cut_ends_with_the_labels_prefix(tokenizer: Any, row: LabelRow) -> None:
+def test_an_answer_begins_with_the_labels_prefix(tokenizer: Any, row: LabelRow) -> None:
     lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption)
     start = lesson.learnt.index(True)
     prefix = text_ids(tokenizer, label_prefix(row.name))
-    assert list(lesson.ids[start : lesson.label_end]) == prefix
+    assert list(lesson.ids[start : start + len(prefix)]) == prefix
 
 
 def test_a_tokenizer_that_joins_the_label_to_what_follows_is_refused() -> None:
@@ -148,18 +148,17 @@ def test_the_tokenizers_file_does_not_name_the_folder_it_was_made_in(tmp_path: P
     assert b"somewhere" not in (folder / "tokenizer.model").read_bytes()
 
 
-def lesson(length: int, label_end: int) -> Conversation:
+def lesson(length: int) -> Conversation:
     """Ids 1, 2, 3 ...; the first is the prompt, the second an image."""
     return Conversation(
         ids=tuple(range(1, length + 1)),
         learnt=tuple(place > 1 for place in range(length)),
         is_image=tuple(place == 1 for place in range(length)),
-        label_end=label_end,
     )
 
 
 def test_lessons_are_padded_to_the_longest_and_padding_is_not_learnt() -> None:
-    batch = collate([lesson(5, 3), lesson(7, 4)], "cpu")
+    batch = collate([lesson(5), lesson(7)], "cpu")
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 0, 0], [1, 2, 3, 4, 5, 6, 7]]
     assert batch["learnt"].tolist() == [[0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 1]]
     assert batch["token_type_ids"].tolist() == [[0, 1, 0, 0, 0, 0, 0]] * 2
@@ -178,7 +177,7 @@ def test_the_loss_is_the_learnt_tokens_sum_and_padding_changes_nothing() -> None
             return type("Output", (), {"logits": logits})
 
     images = torch.zeros(1, 3, 2, 2)
-    short = collate([lesson(5, 3)], "cpu")
+    short = collate([lesson(5)], "cpu")
     padded = {name: torch.nn.functional.pad(values, (0, 2)) for name, values in short.items()}
     for inputs in (short, padded):
         loss = caption_loss(Guess(), images, inputs)

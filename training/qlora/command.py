@@ -93,7 +93,7 @@ def _train(config: Path, data: Path, captions: Path, run: Path) -> Path:
     from training.qlora.material import gather, read_captions
     from training.qlora.projected import forget_tower
     from training.qlora.recipe import read_qlora_recipe
-    from training.qlora.train import add_adapter, load_base, train_adapter
+    from training.qlora.train import add_adapter, load_base, name_base, train_adapter
     from training.tokenizer import load_tokenizer
 
     def say(line: str) -> None:
@@ -101,12 +101,15 @@ def _train(config: Path, data: Path, captions: Path, run: Path) -> Path:
 
     recipe = read_qlora_recipe(config)
     captioned = [each for each in read_captions(captions, data) if each.split != "test"]
-    tokenizer = load_tokenizer(require_base(recipe.base))
+    folder = require_base(recipe.base)
+    tokenizer = load_tokenizer(folder)
     base = load_base(recipe.base, recipe.quantization)
     material = gather(base, tokenizer, recipe, captioned, data, run, say)
     if recipe.adapter.vision == "frozen":
         forget_tower(base)
-    return train_adapter(add_adapter(base, recipe), recipe, material, run, say)
+    adapter = train_adapter(add_adapter(base, recipe), recipe, material, run, say)
+    name_base(adapter, folder)
+    return adapter
 
 
 def _lessons(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from training.conversation import Conversation
 from training.qlora.base import require_base
 from training.qlora.packing import pack, plan_packs
@@ -294,3 +294,11 @@ def _save_adapter(
     model.save_pretrained(folder, state_dict=weights)
     made_of = {"recipe": asdict(recipe), "step": step, "validation_loss": loss}
     (folder / "training.json").write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
+
+
+def name_base(adapter: Path, base: Path) -> None:
+    """Write into the adapter's training.json which base it belongs to: `export merge` checks it."""
+    file = adapter / "training.json"
+    made_of = json.loads(file.read_text(encoding="utf-8"))
+    made_of["base_sha256"] = weights_hash(base)
+    file.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")

@@ -147,7 +147,7 @@ def four_lessons(geometry: BaseGeometry) -> Material:
     ids = (2, 3, 7, 7, 7, 7, *(8 + place for place in range(144)))
     learnt = (False,) * 100 + (True,) * 50
     kept = np.zeros((4, 1, geometry.image_tokens, geometry.width), np.float16)
-    lessons = [Conversation(ids, learnt, image, label_end=102)] * 4
+    lessons = [Conversation(ids, learnt, image)] * 4
     places = np.arange(4)
     return Material(lessons, kept_tokens(kept), 1, places, places, np.full(4, 0.25))
 

@@ -54,5 +54,4 @@ def lesson(seed: int) -> Conversation:
         ids=ids,
         learnt=(False,) * len(prompt) + (True,) * len(answer),
         is_image=tuple(token == SOFT for token in ids),
-        label_end=len(prompt) + 2,
     )
