@@ -29,7 +29,7 @@ MOST_AT_ONCE, PATCHES_AT_ONCE = 64, 65_536
 
 def projected_key(tower: str, images: Sequence[str], views: int, size: int, seed: int) -> str:
     """Names what the file was made of: `tower` and each of `images` by their hashes."""
-    made_of = json.dumps([tower, list(images), views, size, seed])
+    made_of = json.dumps([tower, list(images), views, size, seed, "gentle"])
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
@@ -92,7 +92,10 @@ def images_at_once(patches: int) -> int:
 def view_of(
     pixels: NDArray[np.uint8], upright: NDArray[np.bool_], size: int, seed: tuple[int, int, int]
 ) -> "torch.Tensor":
-    """Images as the tower takes them; `seed` ends with the view, and view 0 is not augmented."""
+    """Images as the tower takes them; `seed` ends with the view, and view 0 is not augmented.
+
+    The others are moved gently: a caption must stay true of its picture.
+    """
     if seed[-1] == 0:
         return plain(pixels, size)
-    return augment(pixels, upright, size, np.random.default_rng(seed))
+    return augment(pixels, upright, size, np.random.default_rng(seed), gentle=True)

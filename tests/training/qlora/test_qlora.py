@@ -200,3 +200,17 @@ def test_the_committed_recipes_read(name: str) -> None:
     recipe = read_qlora_recipe(configs / f"{name}.toml")
     assert recipe.base == f"google/{name}"
     assert (recipe.adapter.rank, recipe.adapter.alpha, recipe.quantization.kind) == (16, 16, "nf4")
+
+
+def test_the_views_of_a_chest_film_are_moved_as_little_as_its_caption_allows() -> None:
+    import torch
+
+    from training.pixels import augment, plain
+    from training.qlora.projected import view_of
+
+    film = np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)
+    upright, seed = np.array([True]), (0, 0, 1)
+    moved = view_of(film, upright, 32, seed)
+    rng = np.random.default_rng(seed)
+    assert torch.equal(moved, augment(film, upright, 32, rng, gentle=True))
+    assert torch.equal(view_of(film, upright, 32, (0, 0, 0)), plain(film, 32))
