@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from export.checkpoint import ExportError
+from export.errors import ExportError
 from training.datasets import DatasetError
 
 

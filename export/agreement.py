@@ -9,7 +9,7 @@ import numpy as np
 
 from appliance.core.labels import LabelSet
 from appliance.core.prompt import split_prompt
-from export.checkpoint import ExportError
+from export.errors import ExportError
 from training.conversation import text_ids
 from training.evaluation.asking import Answer
 from training.tokenizer import load_tokenizer

@@ -13,9 +13,7 @@ from typing import Any
 
 from export.errors import ExportError
 from export.gemma3_config import expected_tensors, read_config
-from export.stored_tensor import StoredTensor, equal_values, tensors_in, weight_files
-
-__all__ = ["Checkpoint", "ExportError", "StoredTensor", "canonical_name", "read_checkpoint"]
+from export.stored_tensor import KINDS, StoredTensor, equal_values, tensors_in, weight_files
 
 EMBEDDING = "language_model.embed_tokens.weight"
 HEADS = ("lm_head.weight", "language_model.lm_head.weight")
@@ -23,7 +21,6 @@ UNUSED = re.compile(
     r"vision_tower\.vision_model\.head\."  # pools a picture to one vector; Gemma 3 takes patches
     r"|.*\.position_ids$|.*\.rotary_emb\.(original_)?inv_freq$"  # computed, not learnt
 )
-PRECISIONS = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def _stored(folder: Path) -> Iterator[StoredTensor]:
             name = canonical_name(key)
             if UNUSED.match(name):
                 continue
-            if dtype not in PRECISIONS:
+            if dtype not in KINDS:
                 raise ExportError(f"{file}: {key} is {dtype}; give the model at full precision")
             yield StoredTensor(name, shape, file, key, dtype, start, size_bytes)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.checkpoint import canonical_name
 from export.errors import ExportError
+from export.stored_tensor import KINDS, tensors_in, weight_files
 from training.checkpoint import weights_hash
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def merge(base: Path, adapter: Path, out: Path, say: Callable[[str], None]) -> l
     if out.exists():
         raise ExportError(f"there is something at {out} already; choose another folder")
     pairs, trained = read_adapter(adapter)
-    shards = sorted(base.glob("*.safetensors"))
-    if not shards:
-        raise ExportError(f"{base}: no safetensors file; the base must be at full precision")
+    shards = weight_files(base)
     made_of = {"base_sha256": weights_hash(base), "adapter_sha256": weights_hash(adapter)}
     if trained.get("base_sha256") not in (None, made_of["base_sha256"]):
         raise ExportError(
@@ -84,7 +83,7 @@ def merge(base: Path, adapter: Path, out: Path, say: Callable[[str], None]) -> l
             done[shard.name] = [asdict(change) for change in _merge_shard(shard, aside, pairs)]
             _write_report(aside, made_of, done)
             say(f"{shard.name}: {len(done[shard.name])} tensors changed")
-        unused -= set(_names(shard))
+        unused -= {canonical_name(key) for key, *_ in tensors_in(shard)}
     changes = [Change(**row) for rows in done.values() for row in rows]
     if unused:
         raise ExportError(f"{adapter} adapts {sorted(unused)[0]}, which {base} does not have")
@@ -146,21 +145,24 @@ def _merge_shard(shard: Path, out: Path, pairs: dict[str, LowRank]) -> list[Chan
     aside = out / f"{shard.name}.partial"
     with shard.open("rb") as file, aside.open("wb") as written:
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        start = _header_end(whole)
-        written.write(whole[:start])
-        rows = _tensors(whole)
-        for key, row in sorted(rows.items(), key=lambda item: item[1]["data_offsets"]):
-            first, last = (start + offset for offset in row["data_offsets"])
+        tensors = sorted(tensors_in(shard), key=lambda tensor: tensor[3])
+        header_end = min((first for *_, first, _ in tensors), default=len(whole))
+        written.write(whole[:header_end])  # as it is
+        for key, precision, shape, first, size_bytes in tensors:
+            last = first + size_bytes
             name = canonical_name(key)
             if name not in pairs:
                 written.write(memoryview(whole)[first:last])
                 continue
-            dtype = _dtype(shard, key, row["dtype"])
-            flat = torch.frombuffer(bytearray(whole[first:last]), dtype=dtype)
-            weight = flat.view(row["shape"])
+            if precision not in KINDS:
+                raise ExportError(
+                    f"{shard}: {key} is {precision}; merge onto the full-precision base"
+                )
+            dtype = getattr(torch, KINDS[precision])
+            weight = torch.frombuffer(bytearray(whole[first:last]), dtype=dtype).view(shape)
             pair = pairs[name]
             if tuple(weight.shape) != (pair.up.shape[0], pair.down.shape[1]):
-                raise ExportError(f"{shard}: {key} is {row['shape']}, the adapter is of another")
+                raise ExportError(f"{shard}: {key} is {shape}, the adapter is of another")
             merged = (weight.float() + pair.scale * (pair.up @ pair.down)).to(dtype)
             written.write(merged.contiguous().view(torch.uint8).numpy().tobytes())
             change = (merged.float() - weight.float()).abs()
@@ -168,32 +170,6 @@ def _merge_shard(shard: Path, out: Path, pairs: dict[str, LowRank]) -> list[Chan
             changes.append(Change(name, relative, float(change.max())))
     aside.rename(out / shard.name)
     return changes
-
-
-def _names(shard: Path) -> list[str]:
-    with shard.open("rb") as file:
-        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return [canonical_name(key) for key in _tensors(whole)]
-
-
-def _header_end(whole: mmap.mmap) -> int:
-    return 8 + int.from_bytes(whole[:8], "little")
-
-
-def _tensors(whole: mmap.mmap) -> dict[str, Any]:
-    """The header of a safetensors file: dtype, shape and place of each tensor."""
-    header: dict[str, Any] = json.loads(whole[8 : _header_end(whole)])
-    header.pop("__metadata__", None)
-    return header
-
-
-def _dtype(shard: Path, key: str, name: str) -> "torch.dtype":
-    import torch
-
-    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    if name not in kinds:
-        raise ExportError(f"{shard}: {key} is {name}; merge onto the full-precision base")
-    return kinds[name]
 
 
 def _shards_done(aside: Path, made_of: dict[str, str]) -> dict[str, list[dict[str, Any]]]:

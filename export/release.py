@@ -28,7 +28,8 @@ from appliance.release.manifest import (
 )
 from appliance.wiring import open_captioner
 from export.agreement import agreement, as_manifest, check_prompt_tokens
-from export.checkpoint import ExportError, read_checkpoint
+from export.checkpoint import read_checkpoint
+from export.errors import ExportError
 from export.merge import merged_from
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf

@@ -25,6 +25,10 @@ TRAINER_STATE = ("training_args", "optimizer", "scheduler", "scaler", "rng_state
 """Beginnings of the pickles that transformers' Trainer leaves beside the weights; never opened."""
 
 
+KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Full and half precisions as safetensors spells them, and as torch does."""
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """One tensor of a safetensors file; its values are read when asked for."""
@@ -47,7 +51,7 @@ class StoredTensor:
         """
         import torch
 
-        kind = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[self.dtype]
+        kind = getattr(torch, KINDS[self.dtype])
         buffer = torch.empty(min(PIECE_BYTES, self.size_bytes), dtype=torch.uint8)
         view = buffer.numpy().data
         try:

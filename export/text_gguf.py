@@ -7,8 +7,9 @@ llama-cpp-python 0.3.36.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.checkpoint import Checkpoint, StoredTensor
+from export.checkpoint import Checkpoint
 from export.gguf_file import GgufPlan, TensorPlan, add_description, place, plan_gguf, write_gguf
+from export.stored_tensor import StoredTensor
 from export.tokenizer_gguf import add_tokenizer
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.checkpoint import Checkpoint, ExportError, StoredTensor
+from export.checkpoint import Checkpoint
+from export.errors import ExportError
 from export.gguf_file import GgufPlan, TensorPlan, add_description, place, plan_gguf, write_gguf
+from export.stored_tensor import StoredTensor
 
 if TYPE_CHECKING:
     from gguf import TensorNameMap

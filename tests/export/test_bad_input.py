@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.checkpoint import ExportError, read_checkpoint
+from export.checkpoint import read_checkpoint
+from export.errors import ExportError
 from export.stored_tensor import INDEX, PIECE_BYTES, StoredTensor
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import plan_vision

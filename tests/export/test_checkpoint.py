@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.checkpoint import ExportError, canonical_name, read_checkpoint
+from export.checkpoint import canonical_name, read_checkpoint
+from export.errors import ExportError
 from tests.training.tiny import RECIPE
 
 CopyModel = Callable[..., Path]

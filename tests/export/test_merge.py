@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export import merge as merging
-from export.checkpoint import ExportError
+from export.errors import ExportError
 from export.merge import REPORT, WEIGHTS, merge
 from training.checkpoint import weights_hash
 

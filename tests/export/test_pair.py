@@ -15,7 +15,8 @@ from appliance.core.labels import LabelSet
 from appliance.release.manifest import MODEL, PROJECTOR, read_release
 from appliance.wiring import open_captioner
 from export.agreement import Agreement, agreement, check_prompt_tokens
-from export.checkpoint import ExportError, read_checkpoint
+from export.checkpoint import read_checkpoint
+from export.errors import ExportError
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
 from training.evaluation.asking import Answer, ask_model, ask_release

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.checkpoint import ExportError, read_checkpoint
+from export.checkpoint import read_checkpoint
+from export.errors import ExportError
 from export.gemma3_config import expected_tensors, read_config
 from export.text_gguf import plan_text, write_text_gguf
 from tests.export.published import (

@@ -17,7 +17,7 @@ from appliance.errors import ReleaseError
 from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, read_release, verify
 from appliance.wiring import open_captioner
 from export.__main__ import main
-from export.checkpoint import ExportError
+from export.errors import ExportError
 from export.release import write_release
 from training.datasets import FILES
 from training.labels import label_set

@@ -10,7 +10,8 @@ import gguf
 import pytest
 from llama_cpp import Llama
 
-from export.checkpoint import ExportError, read_checkpoint
+from export.checkpoint import read_checkpoint
+from export.errors import ExportError
 from export.text_gguf import plan_text, write_text_gguf
 from tests.export.prompts import LONGEST_RUN, prompts
 from tests.export.published import TINY, random_weights, write_folder
