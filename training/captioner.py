@@ -22,7 +22,7 @@ from appliance.core.caption import Caption, caption_json
 from training.checkpoint import Stateful, keep, resume
 from training.conversation import Conversation, conversation
 from training.datasets import read_examples
-from training.labels import label_set, label_table
+from training.labels import label_row, label_set
 from training.pixels import augment, load_pixels
 from training.qlora.material import read_captions
 from training.recipe import Geometry, Recipe
@@ -114,8 +114,7 @@ def any_label(caption: Caption, rng: np.random.Generator) -> Caption:
     labels = label_set()
     names = labels.in_domain(labels.domain_of(caption.label))
     name = names[int(rng.integers(len(names)))]
-    row = next(row for row in label_table() if row.name == name)
-    return replace(row.caption, key_findings=caption.key_findings)
+    return replace(label_row(name).caption, key_findings=caption.key_findings)
 
 
 def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any:

@@ -45,6 +45,14 @@ def label_set() -> LabelSet:
     return LabelSet(tuple(Label(row.name, row.domain) for row in label_table()))
 
 
+def label_row(name: str) -> LabelRow:
+    """Raises: KeyError for a label outside the table."""
+    for row in label_table():
+        if row.name == name:
+            return row
+    raise KeyError(f"no label {name!r} in the table")
+
+
 def label_of_code(code: str) -> str:
     """Raises: KeyError for a code outside the table."""
     for row in label_table():

@@ -91,16 +91,28 @@ class RecipeError(ValueError):
 
 
 def read_recipe(path: Path) -> Recipe:
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    """Raises: RecipeError naming file and key."""
     sections = {
         "geometry": Geometry,
         "convnet": ConvnetRecipe,
         "tower": TowerRecipe,
         "captioner": CaptionerRecipe,
     }
-    for key, kind in sections.items():
-        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
-    return build(Recipe, table, str(path))
+    return read_toml(path, Recipe, sections)
+
+
+def read_toml(path: Path, kind: type[T], sections: dict[str, type[Any]]) -> T:
+    """The settings in `path`, each of its `sections` as its own class.
+
+    Raises: RecipeError naming file and key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise RecipeError(f"{path}: not TOML: {exc}") from exc
+    for key, section in sections.items():
+        table[key] = build(section, table.get(key, {}), f"{path}: [{key}]")
+    return build(kind, table, str(path))
 
 
 def build(kind: type[T], table: dict[str, Any], where: str) -> T:

@@ -3,14 +3,18 @@
 Endpoint and patience are set as a teacher's are (training.teach.recipe).
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
-from urllib.parse import urlsplit
 
-from training.recipe import RecipeError, build
-from training.teach.recipe import AnswerFormat, EndpointSettings, OutputLimit, Patience
+from training.recipe import RecipeError, read_toml
+from training.teach.recipe import (
+    Claim,
+    EndpointSettings,
+    Patience,
+    endpoint_claims,
+    is_amount,
+    is_count,
+)
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,15 @@ SECTIONS = {"endpoint": EndpointSettings, "patience": Patience, "prices": JudgeP
 
 def read_judge_recipe(path: Path) -> JudgeRecipe:
     """Raises: RecipeError naming file and key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise RecipeError(f"{path}: not TOML: {exc}") from exc
-    for key, kind in SECTIONS.items():
-        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
-    recipe = build(JudgeRecipe, table, str(path))
+    recipe = read_toml(path, JudgeRecipe, SECTIONS)
     for claim, problem in _claims(recipe):
         if not claim:
             raise RecipeError(f"{path}: {problem}")
     return recipe
 
 
-def _claims(recipe: JudgeRecipe) -> list[tuple[bool, str]]:
-    """What must hold of the values, each with what is said when it does not."""
+def _claims(recipe: JudgeRecipe) -> list[Claim]:
+    """What must hold of the values."""
     endpoint, patience, prices = recipe.endpoint, recipe.patience, recipe.prices
     counts = {
         "`images_per_domain`": recipe.images_per_domain,
@@ -69,29 +67,12 @@ def _claims(recipe: JudgeRecipe) -> list[tuple[bool, str]]:
     }
     amounts = {f"[prices] `{key}`": value for key, value in vars(prices).items()}
     amounts |= {f"[patience] `{key}`": value for key, value in vars(patience).items()}
-    address = urlsplit(endpoint.base_url)
     return [
         (type(recipe.seed) is int, "`seed` is not a whole number"),
         *(
-            (type(value) is int and value > 0, f"{key} is not a whole number above 0")
+            (is_count(value), f"{key} is not a whole number above 0")
             for key, value in counts.items()
         ),
-        *(
-            (type(value) in (int, float) and value >= 0, f"{key} is not a number from 0 up")
-            for key, value in amounts.items()
-        ),
-        (
-            endpoint.answer_format in get_args(AnswerFormat),
-            f"[endpoint] `answer_format` is not one of {', '.join(get_args(AnswerFormat))}",
-        ),
-        (
-            endpoint.output_limit in get_args(OutputLimit),
-            f"[endpoint] `output_limit` is not one of {', '.join(get_args(OutputLimit))}",
-        ),
-        (
-            address.scheme in ("http", "https")
-            and bool(address.hostname)
-            and not (address.username or address.password or address.query or address.fragment),
-            "[endpoint] `base_url` is not an http(s) address without user, key or question mark",
-        ),
+        *((is_amount(value), f"{key} is not a number from 0 up") for key, value in amounts.items()),
+        *endpoint_claims(endpoint),
     ]

@@ -9,7 +9,7 @@ from functools import cache
 
 from appliance.core.caption import Caption
 from appliance.core.labels import Domain
-from training.labels import LabelRow, label_table
+from training.labels import LabelRow, label_row
 from training.measured.finding import LEVELS, Finding, Level
 from training.measured.frame import Pixels
 from training.measured.measurement import INSTRUMENTS, measured_findings, measured_values
@@ -24,7 +24,7 @@ def measured_caption(label: str, pixels: Pixels) -> Caption:
 
     Raises: KeyError for a label outside the table, ValueError for what is no RGB picture.
     """
-    row = _row(label)
+    row = label_row(label)
     return caption_of(row, measured_findings(row.domain, pixels))
 
 
@@ -95,10 +95,3 @@ def _phrases() -> dict[str, tuple[Domain, str, Level]]:
         for measure in instrument.measures
         for level in LEVELS
     }
-
-
-def _row(label: str) -> LabelRow:
-    for row in label_table():
-        if row.name == label:
-            return row
-    raise KeyError(f"no label {label!r} in the table")

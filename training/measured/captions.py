@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets import DatasetError, Example, read_examples
-from training.labels import label_table
+from training.labels import label_row
 from training.measured.caption import caption_of, evidence, stated
 from training.measured.finding import LEVELS, Level
 from training.measured.frame import Pixels
@@ -65,7 +65,7 @@ def read_levels(file: Path, examples: Sequence[Example]) -> NDArray[np.int64]:
 
 def caption_line(pair: tuple[Example, Pixels]) -> str:
     example, pixels = pair
-    row = next(row for row in label_table() if row.name == example.label)
+    row = label_row(example.label)
     findings = measured_findings(example.domain, pixels)
     return json.dumps(
         {

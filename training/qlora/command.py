@@ -60,8 +60,6 @@ def qlora(
 
     A dry run needs --config only; with --data and --captions it counts their tokens.
     """
-    import tomllib
-
     from training.datasets import DatasetError
     from training.qlora.base import BaseModelError
     from training.qlora.recipe import read_qlora_recipe
@@ -82,7 +80,7 @@ def qlora(
         if data is None or captions is None or run is None:
             raise click.UsageError("--data, --captions and --run are needed, unless --dry-run")
         click.echo(_train(config, data, captions, run))
-    except (RecipeError, tomllib.TOMLDecodeError) as exc:
+    except RecipeError as exc:
         raise click.UsageError(str(exc)) from exc
     except (BaseModelError, DatasetError, OSError) as exc:
         raise click.ClickException(str(exc)) from exc

@@ -1,12 +1,11 @@
 """The settings of a QLoRA run, read from a committed TOML; no defaults hide here."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from appliance.core.labels import Domain
-from training.recipe import build
+from training.recipe import read_toml
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,5 @@ class QloraRecipe:
 
 def read_qlora_recipe(path: Path) -> QloraRecipe:
     """Raises: RecipeError naming file and key."""
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
     sections = {"adapter": Adapter, "quantization": Quantization, "steps": Steps}
-    for key, kind in sections.items():
-        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
-    return build(QloraRecipe, table, str(path))
+    return read_toml(path, QloraRecipe, sections)

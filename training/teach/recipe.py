@@ -4,14 +4,13 @@ The endpoint's key is named by its environment variable only; an address that ca
 refused, because the address is written into the data card.
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from appliance.core.labels import DOMAINS, Domain
-from training.recipe import RecipeError, build
+from training.recipe import RecipeError, read_toml
 
 AnswerFormat = Literal["json_schema", "json_object"]
 OutputLimit = Literal["max_completion_tokens", "max_tokens"]
@@ -88,6 +87,9 @@ class TeachRecipe:
     split: SplitShares
 
 
+Claim = tuple[bool, str]
+"""What must hold of a recipe, and what is said when it does not."""
+
 SECTIONS = {
     "sampling": Sampling,
     "endpoint": EndpointSettings,
@@ -99,21 +101,15 @@ SECTIONS = {
 
 def read_teach_recipe(path: Path) -> TeachRecipe:
     """Raises: RecipeError naming file and key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise RecipeError(f"{path}: not TOML: {exc}") from exc
-    for key, kind in SECTIONS.items():
-        table[key] = build(kind, table.get(key, {}), f"{path}: [{key}]")
-    recipe = build(TeachRecipe, table, str(path))
+    recipe = read_toml(path, TeachRecipe, SECTIONS)
     for claim, problem in _claims(recipe):
         if not claim:
             raise RecipeError(f"{path}: {problem}")
     return recipe
 
 
-def _claims(recipe: TeachRecipe) -> list[tuple[bool, str]]:
-    """What must hold of the values, each with what is said when it does not."""
+def _claims(recipe: TeachRecipe) -> list[Claim]:
+    """What must hold of the values."""
     sampling, endpoint, patience, prices = (
         recipe.sampling,
         recipe.endpoint,
@@ -132,15 +128,12 @@ def _claims(recipe: TeachRecipe) -> list[tuple[bool, str]]:
     amounts |= {f"[patience] `{key}`": value for key, value in vars(patience).items()}
     return [
         *(
-            (_is_count(value), f"{key} is not a whole number above 0")
+            (is_count(value), f"{key} is not a whole number above 0")
             for key, value in counts.items()
         ),
-        *(
-            (_is_amount(value), f"{key} is not a number from 0 up")
-            for key, value in amounts.items()
-        ),
+        *((is_amount(value), f"{key} is not a number from 0 up") for key, value in amounts.items()),
         (
-            _is_count(sampling.asked_per_label)
+            is_count(sampling.asked_per_label)
             and sampling.asked_per_label >= sampling.kept_per_label,
             "[sampling] `asked_per_label` is less than `kept_per_label`",
         ),
@@ -148,6 +141,17 @@ def _claims(recipe: TeachRecipe) -> list[tuple[bool, str]]:
             bool(sampling.domains) and set(sampling.domains) <= set(DOMAINS),
             f"[sampling] `domains` is not a list out of {', '.join(DOMAINS)}",
         ),
+        *endpoint_claims(endpoint),
+        (
+            abs(sum(vars(recipe.split).values()) - 1) < 1e-6,
+            "[split] the shares do not add up to 1",
+        ),
+    ]
+
+
+def endpoint_claims(endpoint: EndpointSettings) -> list[Claim]:
+    """What must hold of an endpoint, a teacher's or a judge's."""
+    return [
         (
             endpoint.answer_format in get_args(AnswerFormat),
             f"[endpoint] `answer_format` is not one of {', '.join(get_args(AnswerFormat))}",
@@ -160,18 +164,14 @@ def _claims(recipe: TeachRecipe) -> list[tuple[bool, str]]:
             _is_plain_address(endpoint.base_url),
             "[endpoint] `base_url` is not an http(s) address without user, key or question mark",
         ),
-        (
-            abs(sum(vars(recipe.split).values()) - 1) < 1e-6,
-            "[split] the shares do not add up to 1",
-        ),
     ]
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
     return type(value) is int and value > 0
 
 
-def _is_amount(value: object) -> bool:
+def is_amount(value: object) -> bool:
     return type(value) in (int, float) and value >= 0  # type: ignore[operator]
 
 
