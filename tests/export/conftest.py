@@ -79,3 +79,17 @@ def copy_model(model: Path, tmp_path: Path) -> CopyModel:
         return folder
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model folder spelled as the published ones are."""
+    from tests.export.published import TINY, random_weights, write_folder
+
+    return write_folder(tmp_path_factory.mktemp("published") / "tiny", TINY, random_weights())
+
+
+@pytest.fixture
+def copied(published: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(published, tmp_path / "copied"))

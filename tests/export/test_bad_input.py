@@ -16,20 +16,9 @@ from export.errors import ExportError
 from export.stored_tensor import INDEX, PIECE_BYTES, StoredTensor
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import plan_vision
-from tests.export.published import TINY, random_weights, write_folder
 
 HOSTILE = Path(__file__).parents[3] / "shared/corpora/gen/weights"
 FIRST, LAST = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("published") / "tiny", TINY, random_weights())
-
-
-@pytest.fixture
-def copied(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "copied"))
 
 
 def rewritten(file: Path, **changes: Any) -> None:

@@ -1,6 +1,5 @@
 """Claims about models as published: their settings are read, and llama.cpp computes the same."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,16 +123,6 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path, architecture: s
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ExportError, match=f"architecture .*{architecture}.*, expected Gemma3For"):
         read_checkpoint(folder)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("published") / "tiny", TINY, random_weights())
-
-
-@pytest.fixture
-def copied(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "copied"))
 
 
 Spelling = Callable[[str], str]
