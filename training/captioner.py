@@ -68,7 +68,7 @@ def train_captioner(
         [model.model.multi_modal_projector, model.model.language_model]  # the head is tied
     )
     optimizer = torch.optim.AdamW(
-        parameter_groups(decoder, settings.learning_rate, settings.weight_decay),
+        parameter_groups(decoder, settings.weight_decay),
         betas=(0.9, 0.98),
         fused=True,
     )
@@ -82,14 +82,16 @@ def train_captioner(
     model.train()
     for step in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
+            group["lr"] = settings.learning_rate * warm_cosine(step, steps, WARM_UP_STEPS)
         picked, rng = draw(weights, settings.batch_size, recipe.seed + 1, step)
         batch = np.sort(picked)
         images = augment(
             pixels[pictures[batch]], upright[batch], geometry.image_size, rng, gentle=True
         )
         lessons = [
-            conversation(tokenizer, geometry.image_tokens, any_label(captioned[i].caption, rng))
+            conversation(
+                tokenizer, geometry.image_tokens, any_label(captioned[i].caption, rng), 1.0
+            )
             for i in batch
         ]
         with torch.autocast(device, torch.bfloat16):
@@ -165,21 +167,21 @@ def build_captioner(geometry: Geometry, tokenizer: Any, tower_file: Path) -> Any
 
 
 def collate(lessons: Sequence[Conversation], device: str) -> dict[str, "torch.Tensor"]:
-    """Padded `input_ids`, `learnt` and `token_type_ids` (1: image), each (batch, length)."""
+    """Padded `input_ids`, `weights` and `token_type_ids` (1: image), each (batch, length)."""
     import torch
 
     longest = max(len(lesson.ids) for lesson in lessons)
 
-    def padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        array = np.zeros((len(rows), longest), np.int64)
+    def padded(rows: Sequence[Sequence[float]], dtype: type[Any]) -> NDArray[Any]:
+        array = np.zeros((len(rows), longest), dtype)
         for place, row in enumerate(rows):
             array[place, : len(row)] = row
         return array
 
     arrays = {
-        "input_ids": padded([lesson.ids for lesson in lessons]),
-        "learnt": padded([lesson.learnt for lesson in lessons]),
-        "token_type_ids": padded([lesson.is_image for lesson in lessons]),
+        "input_ids": padded([lesson.ids for lesson in lessons], np.int64),
+        "weights": padded([lesson.weights for lesson in lessons], np.float32),
+        "token_type_ids": padded([lesson.is_image for lesson in lessons], np.int64),
     }
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
@@ -187,7 +189,7 @@ def collate(lessons: Sequence[Conversation], device: str) -> dict[str, "torch.Te
 def caption_loss(
     model: Any, images: "torch.Tensor", inputs: dict[str, "torch.Tensor"]
 ) -> "torch.Tensor":
-    """Sum of the learnt tokens' cross-entropy over each caption, mean over the batch."""
+    """Weighted sum of the learnt tokens' cross-entropy over each caption, mean over the batch."""
     import torch.nn.functional as F
 
     logits = model(
@@ -200,4 +202,4 @@ def caption_loss(
         inputs["input_ids"][:, 1:].flatten(),
         reduction="none",
     ).view(len(images), -1)
-    return (loss * inputs["learnt"][:, 1:]).sum(1).mean()
+    return (loss * inputs["weights"][:, 1:]).sum(1).mean()

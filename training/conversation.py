@@ -12,10 +12,11 @@ from appliance.core.prompt import END_OF_TURN, split_prompt
 
 @dataclass(frozen=True)
 class Conversation:
-    """`ids`, `learnt` and `is_image` have the same length."""
+    """`ids`, `weights` and `is_image` have the same length."""
 
     ids: tuple[int, ...]
-    learnt: tuple[bool, ...]
+    weights: tuple[float, ...]
+    """How much each token counts in the loss: 0 for what the model is given."""
     is_image: tuple[bool, ...]
 
 
@@ -31,7 +32,10 @@ def prompt_ids(tokenizer: Any, image_tokens: int) -> list[int]:
     ]
 
 
-def conversation(tokenizer: Any, image_tokens: int, caption: Caption) -> Conversation:
+def conversation(
+    tokenizer: Any, image_tokens: int, caption: Caption, label_weight: float
+) -> Conversation:
+    """`label_weight`: how much the tokens up to the label's end count, the others 1."""
     prompt = prompt_ids(tokenizer, image_tokens)
     answer = text_ids(tokenizer, caption_json(caption) + END_OF_TURN + "\n")
     label = text_ids(tokenizer, label_prefix(caption.label))
@@ -41,7 +45,11 @@ def conversation(tokenizer: Any, image_tokens: int, caption: Caption) -> Convers
     soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
     return Conversation(
         ids=ids,
-        learnt=(False,) * len(prompt) + (True,) * len(answer),
+        weights=(
+            *[0.0] * len(prompt),
+            *[label_weight] * len(label),
+            *[1.0] * (len(answer) - len(label)),
+        ),
         is_image=tuple(token == soft for token in ids),
     )
 

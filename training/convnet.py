@@ -48,9 +48,7 @@ def train_convnet(recipe: Recipe, data: Path, run: Path, say: Callable[[str], No
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = imagenet_lite0(len(labels)).to(device)
     model.freeze(settings.frozen_blocks)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.learning_rate, settings.weight_decay), fused=True
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), fused=True)
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     checkpoint = run / "convnet.checkpoint"
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
@@ -61,7 +59,7 @@ def train_convnet(recipe: Recipe, data: Path, run: Path, say: Callable[[str], No
     model.train()
     for step in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
+            group["lr"] = settings.learning_rate * warm_cosine(step, steps, WARM_UP_STEPS)
         picked, rng = draw(pictures.weights, settings.batch_size, recipe.seed + 2, step)
         batch = np.sort(train[picked])
         images = augment(pictures.pixels[batch], pictures.upright[batch], settings.image_size, rng)

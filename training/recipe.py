@@ -10,6 +10,10 @@ from appliance.core.labels import Domain
 T = TypeVar("T")
 
 
+class RecipeError(ValueError):
+    """A recipe file that cannot be followed; names file and key."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Sizes of a Gemma 3 decoder with a SigLIP tower."""
@@ -44,24 +48,33 @@ class ConvnetRecipe:
 
 @dataclass(frozen=True)
 class TowerRecipe:
-    """The vision tower as a classifier of all labels."""
+    """The vision tower as a classifier of all labels, in rounds: in each the learning rate rises
+    again and falls to nothing."""
 
-    epochs: float
-    """Images seen over images in the training split."""
+    epochs: list[float]
+    """Of each round: images seen over images in the training split."""
+    learning_rate: list[float]
+    """Highest, of each round."""
+    mixup_share: list[float]
+    """Of each round: share of steps on blended pictures."""
+    teacher_share: list[float]
+    """Of each round: weight of the teacher's probabilities in the label to be learnt; the truth has
+    the rest."""
     batch_size: int
-    learning_rate: float
     weight_decay: float
     balance: float
     domain_share: dict[Domain, float]
-    mixup_share: float
-    """Share of steps on blended pictures."""
-    teacher_share: float
-    """Weight of the teacher's probabilities in the label to be learnt; the truth has the rest."""
     hint_weight: float
     """Weight of the teacher's feature maps beside the label's loss."""
     finding_weight: float
     """Weight of the measured findings' levels."""
     average_decay: float
+
+    def __post_init__(self) -> None:
+        rounds = len(self.epochs)
+        for key in ("learning_rate", "mixup_share", "teacher_share"):
+            if (given := len(getattr(self, key))) != rounds:
+                raise RecipeError(f"[tower] `{key}` has {given} entries, `epochs` {rounds}")
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,6 @@ class Recipe:
     convnet: ConvnetRecipe
     tower: TowerRecipe
     captioner: CaptionerRecipe
-
-
-class RecipeError(ValueError):
-    """A recipe file that cannot be followed; names file and key."""
 
 
 def read_recipe(path: Path) -> Recipe:

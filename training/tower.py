@@ -10,8 +10,10 @@ Reads downward: data, model, steps, save. The captioner then takes the tower ove
 
 import math
 import time
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,14 +68,18 @@ def train_tower(
     gauge = torch.nn.Linear(geometry.vision_width, levels.shape[1] * len(LEVELS)).to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.learning_rate, settings.weight_decay)
-        + parameter_groups(hints, settings.learning_rate, settings.weight_decay)
-        + parameter_groups(gauge, settings.learning_rate, settings.weight_decay),
+        parameter_groups(model, settings.weight_decay)
+        + parameter_groups(hints, settings.weight_decay)
+        + parameter_groups(gauge, settings.weight_decay),
         betas=(0.9, 0.98),
         fused=True,
     )
     share = log_share(pictures).to(device)
-    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
+    ends = [
+        math.ceil(epochs * len(train) / settings.batch_size)
+        for epochs in accumulate(settings.epochs)
+    ]
+    steps = ends[-1]
     checkpoint = run / "tower.checkpoint"
     parts: dict[str, Stateful] = {
         "model": model,
@@ -90,13 +96,16 @@ def train_tower(
 
     started = time.monotonic()
     for step in range(first, steps):
+        turn = bisect(ends, step)
+        begun = ends[turn - 1] if turn else 0
+        rate = warm_cosine(step - begun, ends[turn] - begun, WARM_UP_STEPS)
         for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * warm_cosine(step, steps, WARM_UP_STEPS)
+            group["lr"] = settings.learning_rate[turn] * rate
         picked, rng = draw(pictures.weights, settings.batch_size, recipe.seed, step)
         batch = np.sort(train[picked])
         images = augment(pictures.pixels[batch], pictures.upright[batch], geometry.image_size, rng)
         wanted = F.one_hot(torch.from_numpy(target[batch]), len(labels)).float()
-        blended = rng.random() < settings.mixup_share
+        blended = rng.random() < settings.mixup_share[turn]
         if blended:
             images, wanted = mixup(images, wanted, rng)
         images = images.to(device)
@@ -107,7 +116,7 @@ def train_tower(
             told = gauge(last.mean(1)).float().view(-1, len(LEVELS))
             hint_loss = hints(middle, last, *maps)
         doubts = (taught.float() + share).softmax(1)
-        wanted = wanted.to(device).lerp(doubts, settings.teacher_share)
+        wanted = wanted.to(device).lerp(doubts, settings.teacher_share[turn])
         loss = F.cross_entropy(scores + share, wanted) + settings.hint_weight * hint_loss
         if not blended:
             true = torch.from_numpy(levels[batch]).flatten().to(device)
@@ -120,8 +129,8 @@ def train_tower(
         done = step + 1
         if done % SAVE_EVERY_STEPS == 0 or done == steps:
             keep(checkpoint, asdict(settings), parts, done)
-            rate = (done - first) * settings.batch_size / (time.monotonic() - started)
-            line = f"step {done}/{steps} loss {loss.item():.3f} {rate:.0f} image/s"
+            speed = (done - first) * settings.batch_size / (time.monotonic() - started)
+            line = f"step {done}/{steps} loss {loss.item():.3f} {speed:.0f} image/s"
             if done % (4 * SAVE_EVERY_STEPS) == 0 or done == steps:
                 found = classify(average.module, pictures.pixels[held], geometry.image_size)
                 line += f" {validation_line(labels, target[held], found)}"
@@ -209,9 +218,7 @@ def initialise_mimetic(tower: Any) -> None:
             attention.out_proj.weight.copy_(left * size.sqrt())
 
 
-def parameter_groups(
-    model: "nn.Module", learning_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
+def parameter_groups(model: "nn.Module", weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups: matrices decay; biases, norms and positions do not."""
     matrices: list[torch.Tensor] = []
     others: list[torch.Tensor] = []
@@ -219,8 +226,8 @@ def parameter_groups(
         decays = parameter.ndim > 1 and "position" not in name
         (matrices if decays else others).append(parameter)
     return [
-        {"params": matrices, "base_lr": learning_rate, "weight_decay": weight_decay},
-        {"params": others, "base_lr": learning_rate, "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
 
 

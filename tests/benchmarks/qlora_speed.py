@@ -140,7 +140,7 @@ def tokenizer_in(folder: Path) -> Any:
 def lessons_of(folder: Path, count: int, image_tokens: int) -> list[Conversation]:
     """Conversations on the label table's captions, over and over."""
     tokenizer, rows = tokenizer_in(folder), label_table()
-    known = [conversation(tokenizer, image_tokens, row.caption) for row in rows]
+    known = [conversation(tokenizer, image_tokens, row.caption, 1.0) for row in rows]
     order = np.random.default_rng(0).integers(0, len(known), count)
     return [known[place] for place in order]
 
@@ -258,7 +258,7 @@ def theirs(folder: Path, options: argparse.Namespace, serve: Callable[[Step, flo
             ids[at, :length] = torch.tensor(one.ids)
             mask[at, :length] = 1
             types[at, :length] = torch.tensor(one.is_image)
-            labels[at, :length] = torch.where(torch.tensor(one.learnt), ids[at, :length], -100)
+            labels[at, :length] = torch.where(torch.tensor(one.weights) > 0, ids[at, :length], -100)
         tokens_of_step[0] += int(mask.sum())
         images = [seen[row["place"] % len(seen)] for row in rows]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"]

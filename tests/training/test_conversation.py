@@ -79,32 +79,32 @@ def test_a_conversation_is_what_gemma_3s_processor_makes(
     tokenizer: Any, processor: Any, row: LabelRow
 ) -> None:
     ids, is_image = processed(processor, answer=caption_json(row.caption))
-    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption)
+    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption, 1.0)
     assert list(lesson.ids) == ids
     assert list(map(int, lesson.is_image)) == is_image
 
 
 def test_the_conversation_begins_once_and_holds_every_soft_token(tokenizer: Any) -> None:
-    lesson = conversation(tokenizer, IMAGE_TOKENS, label_table()[0].caption)
+    lesson = conversation(tokenizer, IMAGE_TOKENS, label_table()[0].caption, 1.0)
     assert [place for place, i in enumerate(lesson.ids) if i == tokenizer.bos_token_id] == [0]
     assert sum(lesson.is_image) == IMAGE_TOKENS
 
 
 @pytest.mark.parametrize("row", label_table(), ids=lambda row: row.name)
 def test_only_the_answer_is_learnt(tokenizer: Any, row: LabelRow) -> None:
-    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption)
-    assert len(lesson.ids) == len(lesson.learnt) == len(lesson.is_image)
-    prompt = [i for i, learnt in zip(lesson.ids, lesson.learnt, strict=True) if not learnt]
-    answer = [i for i, learnt in zip(lesson.ids, lesson.learnt, strict=True) if learnt]
+    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption, 1.0)
+    assert len(lesson.ids) == len(lesson.weights) == len(lesson.is_image)
+    prompt = [i for i, weight in zip(lesson.ids, lesson.weights, strict=True) if not weight]
+    answer = [i for i, weight in zip(lesson.ids, lesson.weights, strict=True) if weight]
     assert prompt == prompt_ids(tokenizer, IMAGE_TOKENS)
-    assert list(lesson.learnt) == sorted(lesson.learnt)
+    assert list(lesson.weights) == sorted(lesson.weights)
     assert tokenizer.decode(answer) == caption_json(row.caption) + "<end_of_turn>\n"
 
 
 @pytest.mark.parametrize("row", label_table(), ids=lambda row: row.name)
 def test_an_answer_begins_with_the_labels_prefix(tokenizer: Any, row: LabelRow) -> None:
-    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption)
-    start = lesson.learnt.index(True)
+    lesson = conversation(tokenizer, IMAGE_TOKENS, row.caption, 1.0)
+    start = lesson.weights.index(1.0)
     prefix = text_ids(tokenizer, label_prefix(row.name))
     assert list(lesson.ids[start : start + len(prefix)]) == prefix
 
@@ -122,7 +122,7 @@ def test_a_tokenizer_that_joins_the_label_to_what_follows_is_refused() -> None:
             return type("Encoding", (), {"input_ids": [hash(text)]})
 
     with pytest.raises(ValueError, match="joins the label to what follows it: 'melano"):
-        conversation(Joining(), IMAGE_TOKENS, label_table()[0].caption)
+        conversation(Joining(), IMAGE_TOKENS, label_table()[0].caption, 1.0)
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -152,7 +152,7 @@ def lesson(length: int) -> Conversation:
     """Ids 1, 2, 3 ...; the first is the prompt, the second an image."""
     return Conversation(
         ids=tuple(range(1, length + 1)),
-        learnt=tuple(place > 1 for place in range(length)),
+        weights=tuple(float(place > 1) for place in range(length)),
         is_image=tuple(place == 1 for place in range(length)),
     )
 
@@ -160,7 +160,7 @@ def lesson(length: int) -> Conversation:
 def test_lessons_are_padded_to_the_longest_and_padding_is_not_learnt() -> None:
     batch = collate([lesson(5), lesson(7)], "cpu")
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 0, 0], [1, 2, 3, 4, 5, 6, 7]]
-    assert batch["learnt"].tolist() == [[0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 1]]
+    assert batch["weights"].tolist() == [[0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 1]]
     assert batch["token_type_ids"].tolist() == [[0, 1, 0, 0, 0, 0, 0]] * 2
 
 

@@ -32,7 +32,7 @@ DRAWN: list[tuple[Domain, str, Picture]] = [
     ("chest", "normal chest", grained(thorax(60))),
     ("chest", "viral pneumonia", grained(thorax(140))),
 ]
-CUTS = Cuts(Cut(1, 2, 3), Cut(7, 8, 9))
+CUTS = Cuts(Cut(1, 2, 3, 0.5), Cut(7, 8, 9, 9.25))
 
 
 @pytest.mark.parametrize(("domain", "label", "picture"), DRAWN)
@@ -101,18 +101,18 @@ def test_a_level_is_confirmed_within_the_band_beside_its_cut_and_not_beyond() ->
     assert CUTS.agrees("middle", 1.5) and not CUTS.agrees("middle", 0.5)
 
 
-def test_a_finding_within_the_tolerance_of_its_cut_is_not_stated() -> None:
+def test_a_finding_that_is_not_clear_is_stated_only_where_none_is() -> None:
     measure = Measure("width", "mm", "ruler", ("narrow", "average", "wide"))
-    near, far, middle = (finding(measure, CUTS, value) for value in (1.5, 9.5, 5.0))
+    near, far, middle = (finding(measure, CUTS, value) for value in (0.75, 9.5, 5.0))
     assert near.level == "low"
     assert stated([near, middle, far]) == (far,)
-    assert stated([near, middle]) == (near, middle)  # when nothing is clear
+    assert stated([near, middle]) == (middle,)  # the most ordinary
 
 
 def test_cut_points_are_the_quantiles_they_are_said_to_be() -> None:
     measure = Measure("m", "u", "s", ("a", "b", "c"), quantiles=(0.4, 0.8))
     cuts = cuts_of(measure, np.linspace(0, 1, 1001))
-    assert cuts == Cuts(Cut(0.35, 0.4, 0.45), Cut(0.75, 0.8, 0.85))
+    assert cuts == Cuts(Cut(0.35, 0.4, 0.45, 0.3), Cut(0.75, 0.8, 0.85, 0.9))
     assert TOLERANCE == 0.05
 
 

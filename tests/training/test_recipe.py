@@ -65,6 +65,14 @@ def test_an_unknown_setting_is_an_error_naming_file_and_key(
         read_recipe(file)
 
 
+def test_rounds_of_unequal_number_are_an_error_naming_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    text = DEMONSTRATION.read_text("utf-8")
+    file.write_text(re.sub(r"(?m)^mixup_share = .*", "mixup_share = [0.1]", text), "utf-8")
+    with pytest.raises(RecipeError, match="`mixup_share` has 1 entries, `epochs` 2"):
+        read_recipe(file)
+
+
 def test_a_missing_section_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('name = "none"\nseed = 0\n', encoding="utf-8")

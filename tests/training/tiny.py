@@ -49,14 +49,14 @@ RECIPE = Recipe(
         frozen_blocks=5,
     ),
     tower=TowerRecipe(
-        epochs=1,
+        epochs=[0.5, 0.5],
+        learning_rate=[1e-3, 5e-4],
+        mixup_share=[0.5, 1.0],
+        teacher_share=[0.7, 0.9],
         batch_size=2,
-        learning_rate=1e-3,
         weight_decay=0.05,
         balance=0.6,
         domain_share=SHARE,
-        mixup_share=0.5,
-        teacher_share=0.7,
         hint_weight=1.0,
         finding_weight=0.5,
         average_decay=0.9,
@@ -78,7 +78,9 @@ def with_steps(recipe: Recipe, *, tower: int, captioner: int) -> Recipe:
     return replace(
         recipe,
         convnet=replace(recipe.convnet, epochs=(6 - 0.5) * recipe.convnet.batch_size / images),
-        tower=replace(recipe.tower, epochs=(tower - 0.5) * recipe.tower.batch_size / images),
+        tower=replace(
+            recipe.tower, epochs=[(tower - 0.5) * recipe.tower.batch_size / images / 2] * 2
+        ),
         captioner=replace(
             recipe.captioner, epochs=(captioner - 0.5) * recipe.captioner.batch_size / images
         ),

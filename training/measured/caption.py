@@ -41,10 +41,10 @@ def caption_of(row: LabelRow, findings: Sequence[Finding]) -> Caption:
 def stated(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """The findings that a caption mentions: the first few that are clear.
 
-    Of a picture in which nothing is clear, the first two are stated as they are.
+    Of a picture in which nothing is clear, the most ordinary one is stated.
     """
     clear = tuple(found for found in findings if found.clear)
-    return clear[:MAX_STATED] or tuple(findings[:2])
+    return clear[:MAX_STATED] or (min(findings, key=lambda found: found.from_ordinary),)
 
 
 def stated_findings(text: str) -> dict[str, Level]:

@@ -13,6 +13,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 TOLERANCE = 0.05
 """Half-width of the band about a cut point, as a share of the training images: a level stated
 within it is confirmed from either side, because no reader tells two neighbours at a cut apart."""
+CLEARANCE = 0.1
+"""A level is clear that lies at least this share of the training images beyond its cut."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Cut:
     below: float
     at: float
     above: float
+    clear: float
+    """From here on outward the outer level is clear."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,13 @@ class Cuts:
         return "high" if value >= self.high.at else "middle"
 
     def is_clear(self, value: float) -> bool:
-        """Whether `value` is low or high, and by more than the tolerance."""
-        return value <= self.low.below or value >= self.high.above
+        """Whether `value` is low or high beyond doubt."""
+        return value <= self.low.clear or value >= self.high.clear
+
+    def from_ordinary(self, value: float) -> float:
+        """How far `value` is from the middle of the middle level: 0 there, 1 at either cut."""
+        reach = (self.high.at - self.low.at) / 2
+        return abs(value - self.low.at - reach) / max(reach, 1e-9)
 
     def agrees(self, level: Level, value: float) -> bool:
         """Whether `value` is of `level`, or within the tolerance band beside it."""
@@ -75,7 +84,9 @@ class Finding:
     unit: str
     level: Level
     clear: bool
-    """Low or high by more than the tolerance: what a caption dares to state."""
+    """Low or high beyond doubt: what a caption dares to state."""
+    from_ordinary: float
+    """0 in the middle of the middle level, 1 at either cut."""
     sentence: str
     """As a caption states it."""
     method: str
@@ -89,6 +100,7 @@ def finding(measure: Measure, cuts: Cuts, value: float) -> Finding:
         measure.unit,
         level,
         cuts.is_clear(value),
+        cuts.from_ordinary(value),
         measure.phrase(level),
         measure.method,
     )

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.labels import DOMAINS, Domain
-from training.measured.finding import TOLERANCE, Cut, Cuts, Measure
+from training.measured.finding import CLEARANCE, TOLERANCE, Cut, Cuts, Measure
 
 TABLE = Path(__file__).with_name("thresholds.toml")
 HEAD = """\
 # Written by: python -m training measured thresholds --data DIR
-# For each measure its low and high cut point, each as [below, at, above]: the values at the
-# measure's quantile of the training split and {tolerance:.2f} of the images to either side.
+# For each measure its low and high cut point, each as [below, at, above, clear]: the values at the
+# measure's quantile of the training split, {tolerance:.2f} of the images to either side, and
+# {clearance:.2f} of them outward.
 """
 
 
@@ -40,20 +41,21 @@ def read_thresholds() -> dict[Domain, dict[str, Cuts]]:
 def cuts_of(measure: Measure, values: NDArray[np.float64]) -> Cuts:
     """The cut points of one measure from its values on the training images."""
 
-    def cut(quantile: float) -> Cut:
-        at = np.quantile(values, [quantile - TOLERANCE, quantile, quantile + TOLERANCE])
-        return Cut(*(float(f"{value:.4g}") for value in at))
+    def cut(quantile: float, clear: float) -> Cut:
+        places = [quantile - TOLERANCE, quantile, quantile + TOLERANCE, clear]
+        return Cut(*(float(f"{value:.4g}") for value in np.quantile(values, places)))
 
-    return Cuts(*(cut(quantile) for quantile in measure.quantiles))
+    low, high = measure.quantiles
+    return Cuts(cut(low, low - CLEARANCE), cut(high, high + CLEARANCE))
 
 
 def thresholds_toml(cuts: dict[Domain, dict[str, Cuts]]) -> str:
-    lines = [HEAD.format(tolerance=TOLERANCE)]
+    lines = [HEAD.format(tolerance=TOLERANCE, clearance=CLEARANCE)]
     for domain, measures in cuts.items():
         for name, pair in measures.items():
             lines.append(f'[{domain}."{name}"]')
             for which, cut in (("low", pair.low), ("high", pair.high)):
-                lines.append(f"{which} = [{cut.below}, {cut.at}, {cut.above}]")
+                lines.append(f"{which} = [{cut.below}, {cut.at}, {cut.above}, {cut.clear}]")
             lines.append("")
     return "\n".join(lines)
 

@@ -129,11 +129,14 @@ def _lessons(
     if folder is None:
         return assumed_lessons(geometry, [caption_json(each.caption) for each in captioned], train)
     tokenizer = load_tokenizer(folder)
-    lessons = [conversation(tokenizer, geometry.image_tokens, each.caption) for each in captioned]
+    lessons = [
+        conversation(tokenizer, geometry.image_tokens, each.caption, 1.0) for each in captioned
+    ]
     return Lessons(
         images=len(captioned),
         train=train,
         tokens=sum(len(lesson.ids) for lesson in lessons) / len(lessons),
-        learnt=sum(sum(lesson.learnt) for lesson in lessons) / len(lessons),
+        learnt=sum(sum(weight > 0 for weight in lesson.weights) for lesson in lessons)
+        / len(lessons),
         source=f"counted over {len(captioned)} captions",
     )

@@ -139,7 +139,10 @@ def gather(
             validation, settings.validated, replace=False, p=drawn(validation)
         )
     return Material(
-        lessons=[conversation(tokenizer, length, each.caption) for each in captioned],
+        lessons=[
+            conversation(tokenizer, length, each.caption, settings.label_weight)
+            for each in captioned
+        ],
         image_tokens=tokens,
         views=views,
         train=train,

@@ -34,6 +34,8 @@ class Pack:
     """Places whose next token is learnt, (learnt tokens,)."""
     targets: "torch.Tensor"
     """Those next tokens."""
+    weights: "torch.Tensor"
+    """How much each of them counts."""
     owner: "torch.Tensor"
     """Which conversation of the pack each of them belongs to."""
 
@@ -63,7 +65,7 @@ def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cp
     lengths = [len(lesson.ids) for lesson in lessons]
     owner = np.repeat(np.arange(len(lessons)), lengths)
     position = np.concatenate([np.arange(length) for length in lengths])
-    learnt = np.concatenate([np.array(lesson.learnt) for lesson in lessons])
+    weights = np.concatenate([np.array(lesson.weights, np.float32) for lesson in lessons])
     ids = np.concatenate([np.array(lesson.ids) for lesson in lessons])
     image = np.concatenate([_image_spans(lesson) for lesson in lessons])
 
@@ -72,7 +74,7 @@ def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cp
     same_image = (image[:, None] == image[None, :]) & (image[:, None] >= 0)
     full = same & (causal | same_image)
     near = position[:, None] - position[None, :] < sliding_window
-    predicts = np.flatnonzero(learnt) - 1  # a learnt token is never its conversation's first
+    predicts = np.flatnonzero(weights) - 1  # a learnt token is never its conversation's first
 
     def tensor(array: Any) -> "torch.Tensor":
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -86,6 +88,7 @@ def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cp
         },
         predicts=tensor(predicts),
         targets=tensor(ids[predicts + 1]),
+        weights=tensor(weights[predicts + 1]),
         owner=tensor(owner[predicts]),
     )
 
@@ -103,7 +106,7 @@ def pack_loss(
     features: "torch.Tensor",
     logits_at_once: int = LOGITS_AT_ONCE,
 ) -> "torch.Tensor":
-    """Sum of the learnt tokens' cross-entropy over the pack's conversations, one value each.
+    """Weighted sum of the learnt tokens' cross-entropy over each of the pack's conversations.
 
     `features`: the projected images, (images, image tokens, text width), in the pack's order.
     Logits are made only where a token is learnt, and only so many at once: with a vocabulary of
@@ -125,7 +128,7 @@ def pack_loss(
         use_cache=False,
     ).last_hidden_state[0, packed.predicts]
     tokens_at_once = max(1, logits_at_once // gemma.config.text_config.vocab_size)
-    loss = _token_loss(gemma.lm_head, hidden, packed.targets, tokens_at_once)
+    loss = _token_loss(gemma.lm_head, hidden, packed.targets, tokens_at_once) * packed.weights
     conversations = int(packed.owner.max()) + 1
     return torch.zeros(conversations, device=loss.device).index_add(0, packed.owner, loss)
 

@@ -41,6 +41,8 @@ class Steps:
     epochs: float
     views: int
     """Views of each image kept on disk, the first as at the clinic, the others augmented."""
+    label_weight: float
+    """How much the label's tokens count in the loss, those of the findings 1."""
     balance: float
     domain_share: dict[Domain, float]
     gradient_checkpointing: bool

@@ -38,6 +38,7 @@ batch = 4
 pack_tokens = 512
 epochs = 0.2
 views = 2
+label_weight = 2.0
 balance = 0.5
 domain_share = {{ skin = 0.4, fundus = 0.4, chest = 0.2 }}
 gradient_checkpointing = true

@@ -145,9 +145,9 @@ def four_lessons(geometry: BaseGeometry) -> Material:
     """Of 150 tokens, 50 of them learnt."""
     image = (False,) * 2 + (True,) * 4 + (False,) * 144
     ids = (2, 3, 7, 7, 7, 7, *(8 + place for place in range(144)))
-    learnt = (False,) * 100 + (True,) * 50
+    weights = (0.0,) * 100 + (1.0,) * 50
     kept = np.zeros((4, 1, geometry.image_tokens, geometry.width), np.float16)
-    lessons = [Conversation(ids, learnt, image)] * 4
+    lessons = [Conversation(ids, weights, image)] * 4
     places = np.arange(4)
     return Material(lessons, kept_tokens(kept), 1, places, places, np.full(4, 0.25))
 

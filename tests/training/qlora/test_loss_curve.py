@@ -84,25 +84,23 @@ def padded_curve() -> list[float]:
 
 
 def padded_loss(model: Any, lessons: list[Conversation], pixels: Any) -> Any:
-    """Sum of the learnt tokens' cross-entropy of a caption, mean over captions."""
+    """Weighted sum of the learnt tokens' cross-entropy of a caption, mean over captions."""
     import torch
 
     longest = max(len(one.ids) for one in lessons)
     ids, mask = torch.zeros(2, len(lessons), longest, dtype=torch.long)
-    labels = torch.full_like(ids, -100)
+    weights = torch.zeros(ids.shape)
     for place, one in enumerate(lessons):
         ids[place, : len(one.ids)] = torch.tensor(one.ids)
         mask[place, : len(one.ids)] = 1
-        labels[place, : len(one.ids)] = torch.where(
-            torch.tensor(one.learnt), torch.tensor(one.ids), -100
-        )
+        weights[place, : len(one.ids)] = torch.tensor(one.weights)
     logits = model(
         input_ids=ids, attention_mask=mask, token_type_ids=(ids == SOFT).long(), pixel_values=pixels
     ).logits
     loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
+        logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
     )
-    return loss / len(lessons)
+    return (loss * weights[:, 1:].flatten()).sum() / len(lessons)
 
 
 def learning_rate(recipe: QloraRecipe, step: int, steps: int) -> float:

@@ -47,7 +47,7 @@ def test_packed_losses_are_the_losses_of_each_conversation_alone(model: Any) -> 
                 },
             ).logits
             loss = F.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="none")
-            alone = loss[torch.tensor(one.learnt[1:])].sum()
+            alone = (loss * torch.tensor(one.weights[1:])).sum()
             assert together[index].item() == pytest.approx(alone.item(), rel=1e-4)
 
 

@@ -30,6 +30,7 @@ RECIPE = QloraRecipe(
         pack_tokens=48,
         epochs=3,
         views=1,
+        label_weight=2.0,
         balance=0.0,
         domain_share={},
         gradient_checkpointing=False,

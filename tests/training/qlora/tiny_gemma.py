@@ -52,6 +52,6 @@ def lesson(seed: int) -> Conversation:
     ids = (*prompt, *answer)
     return Conversation(
         ids=ids,
-        learnt=(False,) * len(prompt) + (True,) * len(answer),
+        weights=(0.0,) * len(prompt) + (4.0, 4.0) + (1.0,) * (len(answer) - 2),
         is_image=tuple(token == SOFT for token in ids),
     )
