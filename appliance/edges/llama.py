@@ -4,17 +4,22 @@ The release is verified before the child is started; the child stays for the lif
 and is started again after a crash.
 """
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from appliance.core.ports import Picture, Reading, ReleaseCard
 from appliance.errors import ModelError, ReleaseError
 from appliance.release.manifest import Release, verify
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LOAD_S = 300
 READ_S = 600
@@ -37,18 +42,34 @@ class LlamaCaptioner:
 
     def read(self, picture: Picture) -> Reading:
         """Raises: ModelError for this picture, ReleaseError when the release cannot be used."""
+        answer = self._ask("read", picture)
+        return Reading(answer["text"], tuple(answer["label_scores"]))
+
+    def embed(self, picture: Picture) -> "NDArray[np.float32]":
+        """The picture's soft tokens, (image tokens, text width), as the decoder is given them.
+
+        Raises: ModelError for this picture, ReleaseError when the release cannot be used.
+        """
+        import numpy as np  # a caption needs none here
+
+        answer = self._ask("embed", picture)
+        values = np.frombuffer(base64.b64decode(answer["embedding"]), np.float32)
+        return values.reshape(-1, answer["columns"])
+
+    def _ask(self, what: str, picture: Picture) -> dict[str, Any]:
         with self._one_at_a_time:
             try:
-                return self._read(picture)
+                return self._asked(what, picture)
             except (ModelError, ReleaseError):
                 raise
             except BaseException:
                 self.close()  # an answer still on its way would be taken for the next picture's
                 raise
 
-    def _read(self, picture: Picture) -> Reading:
+    def _asked(self, what: str, picture: Picture) -> dict[str, Any]:
         child = self._child or self._start()
-        self._send(child, json.dumps({"rgb_bytes": len(picture.rgb)}).encode() + b"\n")
+        request = {"ask": what, "rgb_bytes": len(picture.rgb)}
+        self._send(child, json.dumps(request).encode() + b"\n")
         self._send(child, picture.rgb)
         answer = self._answer(child, READ_S)
         if answer is None:
@@ -62,7 +83,7 @@ class LlamaCaptioner:
                 f"the model failed: {answer['error']}",
                 "try again; if it fails again, run `appliance release verify`",
             )
-        return Reading(answer["text"], tuple(answer["label_scores"]))
+        return answer
 
     def close(self) -> None:
         if self._child is not None:

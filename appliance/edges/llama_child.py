@@ -3,16 +3,20 @@
     python -m appliance.edges.llama_child
 
 Speaks JSON lines on the descriptors it was started with: first a line that says what to load, then
-for each picture a line {"rgb_bytes": N} and N bytes; each is answered by one line, {"text",
-"label_scores"} or {"error"}. llama.cpp may write to descriptors 1 and 2 as it likes: they lead
-nowhere.
+for each picture a line {"ask": "read" or "embed", "rgb_bytes": N} and N bytes; each is answered by
+one line: {"text", "label_scores"}, {"embedding", "columns"} (float32, base64) or {"error"}.
+llama.cpp may write to descriptors 1 and 2 as it likes: they lead nowhere.
 """
 
+import base64
 import json
 import os
 import resource
 import sys
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from appliance.edges.llama_engine import Engine
 
 
 def main() -> None:
@@ -32,12 +36,24 @@ def main() -> None:
         return
     _reply(replies, {"ready": True})
     while line := requests.readline():
-        rgb = requests.read(json.loads(line)["rgb_bytes"])
+        request = json.loads(line)
+        rgb = requests.read(request["rgb_bytes"])
         try:
-            text, scores = engine.read(rgb)
-            _reply(replies, {"text": text, "label_scores": scores})
+            answer = _embedding if request["ask"] == "embed" else _reading
+            _reply(replies, answer(engine, rgb))
         except EngineError as exc:
             _reply(replies, {"error": str(exc)})
+
+
+def _reading(engine: "Engine", rgb: bytes) -> dict[str, Any]:
+    text, scores = engine.read(rgb)
+    return {"text": text, "label_scores": scores}
+
+
+def _embedding(engine: "Engine", rgb: bytes) -> dict[str, Any]:
+    found = engine.embed(rgb)
+    encoded = base64.b64encode(found.tobytes()).decode()
+    return {"embedding": encoded, "columns": found.shape[1]}
 
 
 def _private_stdout() -> IO[bytes]:

@@ -103,6 +103,13 @@ class Engine:
         position = self._decode_tokens(prefix[len(self._common) :], position)
         return self._complete(prefix, position), scores
 
+    def embed(self, rgb: bytes) -> NDArray[np.float32]:
+        """The picture's soft tokens, (image tokens, text width), as the decoder is given them.
+
+        `rgb` is image_size x image_size x 3. Raises: EngineError.
+        """
+        return self._with_image_chunk(rgb, self._encode)
+
     def tokens(self, text: str) -> list[int]:
         """Token ids of text in which marks such as <start_of_turn> count as themselves."""
         encoded = text.encode()

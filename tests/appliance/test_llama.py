@@ -76,6 +76,18 @@ def test_different_pictures_read_differently(captioner: LlamaCaptioner, release:
     assert len(scores) == 4
 
 
+def test_the_soft_tokens_are_the_pictures_own_and_the_next_reading_is_undisturbed(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    first = captioner.read(picture(1, release))
+    one, other = (captioner.embed(picture(seed, release)) for seed in (1, 2))
+    assert one.shape == other.shape == (16, 256)
+    assert np.isfinite(one).all()
+    assert np.abs(one - other).max() > 0.1
+    np.testing.assert_array_equal(one, captioner.embed(picture(1, release)))
+    assert captioner.read(picture(1, release)) == first
+
+
 def test_a_crash_is_this_pictures_error_and_the_next_one_is_read(release: Release) -> None:
     with LlamaCaptioner(release, threads=2) as captioner:
         before = captioner.read(picture(1, release))
