@@ -117,7 +117,8 @@ def _splits(recipe: TeachRecipe, lessons: Lessons, split_of: dict[Group, Split])
     rows = [[split, *(str(own[split, data_split]) for data_split in SPLITS)] for split in SPLITS]
     return (
         f"{shares}, by seed {recipe.seed}; no lesion or patient ({len(split_of)} in all) is in two "
-        "splits. A model that was trained on a data set's own training split has seen the images "
+        "splits. Images of a data set's own test split are never asked about: `evaluate` measures "
+        "on them. A model that was trained on a data set's own training split has seen the images "
         "of the first column, also those in the rows `val` and `test` here.\n\n"
         + _table(["split here", *(f"data set's {split}" for split in SPLITS)], rows)
     )

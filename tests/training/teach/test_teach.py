@@ -80,7 +80,17 @@ def test_what_else_is_in_an_image_file_is_not_sent(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(sent)).size == (768, 256)
 
 
-def test_every_kind_of_bad_answer_is_a_counted_reject(data: Path, tmp_path: Path) -> None:
+def test_no_image_of_a_data_sets_test_split_is_ever_asked_about(data: Path, tmp_path: Path) -> None:
+    with ScriptedEndpoint(always_right(data)) as server:
+        run_teach(server, data, tmp_path, kept_per_label=9, asked_per_label=9)
+    assert {row["data_split"] for row in kept(tmp_path)} == {"train", "val"}
+
+
+def test_every_kind_of_bad_answer_is_a_counted_reject(tmp_path: Path) -> None:
+    rows = every_label()
+    for row in rows["kermany_cxr"]:
+        row["split"] = "train"  # eight pictures, one for each answer
+    data = write_datasets(tmp_path, rows)
     know = knowing(data)
     whole = caption_text("normal chest")
     plays: list[Callable[[str], Play]] = [
@@ -101,11 +111,11 @@ def test_every_kind_of_bad_answer_is_a_counted_reject(data: Path, tmp_path: Path
         result = run_teach(server, data, tmp_path, kept_per_label=4, concurrency=1)
     assert result.exit_code == 0, result.output
     assert kept(tmp_path) == []
-    rows = rejected(tmp_path)
-    assert sorted(row["reason"] for row in rows) == [
+    found = rejected(tmp_path)
+    assert sorted(row["reason"] for row in found) == [
         "cut off", "empty", "half JSON", "keys", "no answer", "prose", "refused", "wrong label",
     ]  # fmt: skip
-    assert all(row["detail"] and row["dataset"] == "kermany_cxr" for row in rows)
+    assert all(row["detail"] and row["dataset"] == "kermany_cxr" for row in found)
 
 
 def _another(label: str) -> str:
@@ -151,8 +161,8 @@ def test_a_corrupt_image_is_a_reject_and_is_not_sent(tmp_path: Path) -> None:
     data = write_datasets(tmp_path, rows)
     with ScriptedEndpoint(lambda *_: completion("No.")) as server:
         run_teach(server, data, tmp_path, asked_per_label=9)
-    assert Counter(row["reason"] for row in rejected(tmp_path)) == {"image": 1, "prose": 7}
-    assert len(server.requests) == 7
+    assert Counter(row["reason"] for row in rejected(tmp_path)) == {"image": 1, "prose": 6}
+    assert len(server.requests) == 6
 
 
 def test_a_picture_that_is_there_twice_is_asked_about_and_kept_once(tmp_path: Path) -> None:
@@ -162,7 +172,7 @@ def test_a_picture_that_is_there_twice_is_asked_about_and_kept_once(tmp_path: Pa
     with ScriptedEndpoint(always_right(data)) as server:
         run_teach(server, data, tmp_path, kept_per_label=9, asked_per_label=9)
     assert max(pictures(server).values()) == 1
-    assert len(kept(tmp_path)) == 8
+    assert len(kept(tmp_path)) == 7
     assert [row["reason"] for row in rejected(tmp_path)] == ["duplicate"]
 
 

@@ -164,7 +164,7 @@ def test_the_estimate_comes_before_the_first_request(data: Path, tmp_path: Path)
     with ScriptedEndpoint(always_right(data)) as server:
         result = run_teach(server, data, tmp_path, "--dry-run", kept_per_label=1)
     assert result.exit_code == 0 and server.requests == []
-    assert "to ask: 3 to 8 images" in result.stderr
+    assert "to ask: 3 to 7 images" in result.stderr
     assert "estimate: " in result.stderr and "budget 40.00" in result.stderr
     assert not (tmp_path / "run").exists()
 
