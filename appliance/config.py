@@ -41,6 +41,11 @@ class Config:
         return self.home / "log"
 
     @property
+    def measuring_folder(self) -> Path:
+        """Answers to a site's own pictures, kept so that a stopped measurement goes on."""
+        return self.home / "measuring"
+
+    @property
     def faults_file(self) -> Path:
         """Where an unforeseen error is written in full."""
         return self.home / "faults.log"

@@ -5,6 +5,7 @@
       ImageError               the picture cannot be read, or is refused         exit 1
       ModelError               the model failed on this picture                  exit 1
       ReleaseError             no usable model release on this machine           exit 3
+      ModelFileError           a model file that cannot become a release         exit 1
       GuidelineError           a document cannot be read or indexed              exit 1
         GuidelineIndexError    no usable guideline index on this machine         exit 3
       AuditError               the log is broken or cannot be written            exit 4
@@ -44,6 +45,10 @@ class ModelError(ApplianceError):
 class ReleaseError(ApplianceError):
     code = "release"
     exit_code = 3
+
+
+class ModelFileError(ApplianceError):
+    code = "model-file"
 
 
 class GuidelineError(ApplianceError):

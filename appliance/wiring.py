@@ -34,6 +34,10 @@ def open_captioner(release: Release, threads: int) -> LlamaCaptioner:
     return LlamaCaptioner(release, threads)
 
 
+def open_images() -> ImageFiles:
+    return ImageFiles()
+
+
 def open_audit(config: Config) -> AuditDatabase:
     return AuditDatabase(config.log_folder, _now_utc)
 

@@ -1,136 +1,116 @@
-"""From the demonstration model's Hugging Face folder to a release directory that says what it is.
+"""From a pair that passed the gate to a release directory that says what it is.
 
-    python -m export release MODEL_FOLDER OUT --data DIR
+    python -m export release MODEL PAIR OUT --gate DIR --data DIR
 
-Reads downward: write the pair, calibrate on the validation split, measure on the test split,
-compare with the parent model, write the manifest. Written aside and renamed: there is no half
-release.
+Reads downward: the gate's verdict, calibrate on the validation split, measure on the test split,
+card, manifest. Written aside and renamed: there is no half release. An attempt that was stopped
+goes on where it was.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from appliance.core.decision import Calibration
-from appliance.core.labels import DOMAINS
-from appliance.core.prompt import PROMPT_VERSION
-from appliance.release.manifest import (
-    FORMAT,
-    MANIFEST,
-    MODEL,
-    PROJECTOR,
-    hash_file,
-    read_release,
-    verify,
-)
-from appliance.wiring import open_captioner
-from export.agreement import agreement, as_manifest, check_prompt_tokens
-from export.checkpoint import read_checkpoint
+from appliance.core.calibration import calibrate, decision_figures
+from appliance.release.manifest import MANIFEST, hash_file, read_release, verify, write_manifest
+from export.card import Card
+from export.draft import draft_manifest, write_draft
 from export.errors import ExportError
-from export.merge import merged_from
-from export.text_gguf import write_text_gguf
-from export.vision_gguf import write_vision_gguf
-from training.calibrate import calibrate, decision_figures
-from training.datasets import FILES
-from training.evaluation.answered import answered_image
-from training.evaluation.asking import Answer, ask_model, ask_release, with_progress
+from export.gate import Verdict, read_verdict, refuse_other_parent
+from export.model_card import MODEL_CARD, model_card
+from export.pair import Pair, read_pair, refuse_existing
+from training.datasets import Split
+from training.evaluation.answered import AnsweredImage, read_evaluation
 from training.evaluation.figures import evaluate
-from training.evaluation.questions import Question, read_questions
+from training.evaluation.run import run_evaluation
+from training.evaluation.subject import read_subject
 from training.labels import label_set
 
-LEAST_SAME_LABEL = 0.98
-"""Fixed beforehand: a pair that agrees on fewer labels is not released."""
-COMPARED_PER_DOMAIN = 67
-
-INTENDED_USE = (
-    "Demonstration of the software and research. Not a medical device; not for clinical use."
-)
-LICENCES = [
-    "Weights: trained in this project from nothing, on the data named here; non-commercial, since "
-    "HAM10000 is CC BY-NC 4.0 and ODIR has no open licence",
-    "The vision tower was taught by an EfficientNet-lite0 with ImageNet weights (Apache-2.0), "
-    "none of which are in it",
-]
+ENCODER = ("encoder.onnx", "encoder.int8.onnx", "encoder.json")
+"""What `python -m export onnx` writes; a release takes those that are there."""
 
 
 def write_release(
-    model: Path, out: Path, data: Path, version: str, threads: int, say: Callable[[str], None]
+    model: Path,
+    pair_folder: Path,
+    gate: Path,
+    out: Path,
+    data: Path,
+    card: Card,
+    version: str,
+    threads: int,
+    say: Callable[[str], None],
+    *,
+    encoder: Path | None = None,
+    override: str | None = None,
 ) -> Path:
-    """Raises: ExportError; then nothing is at `out`."""
-    if out.exists():
-        raise ExportError(f"there is something at {out} already; choose another folder")
+    """`override` is the reason for releasing a pair that the gate refuses; the release carries it.
+
+    Raises: ExportError; DatasetError, EvaluationError. Then nothing is at `out`.
+    """
+    refuse_existing(out)
+    pair, verdict = read_pair(pair_folder), read_verdict(gate)
+    refuse_other_parent(model, pair)
+    _refuse_unproved(gate, pair, verdict, override)
     labels = label_set()
-    checkpoint = read_checkpoint(model)
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    name = "demonstration"
-    say("writing the GGUF pair")
-    write_text_gguf(checkpoint, aside / MODEL, name)
-    write_vision_gguf(checkpoint, aside / PROJECTOR, name)
-    check_prompt_tokens(model, aside / MODEL, labels)
+    aside, answers = out.with_name(out.name + ".partial"), out.with_name(out.name + ".answers")
+    manifest = draft_manifest(model, pair, card, version)
+    write_draft(aside, pair, manifest)
 
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "demonstration": True,
-        "intended_use": INTENDED_USE,
-        "files": {
-            file: {"sha256": hash_file(aside / file), "size_bytes": (aside / file).stat().st_size}
-            for file in (MODEL, PROJECTOR)
-        },
-        "base_model": {
-            "architecture": "Gemma3ForConditionalGeneration (Gemma 3 decoder, SigLIP tower)",
-            "origin": "trained from nothing by `python -m training tower` and `captioner`",
-        },
-        "adapter": merged_from(model),
-        "data": [{"name": name, "terms": terms} for name, terms in FILES.items()],
-        "image_size": checkpoint.vision["image_size"],
-        "prompt_version": PROMPT_VERSION,
-        "labels": [asdict(label) for label in labels],
-        "calibration": asdict(Calibration(1.0, 0.0, dict.fromkeys(DOMAINS, 0.0))),
-        "evaluation": None,
-        "agreement": None,
-        "licences": LICENCES,
-    }
-    _write_manifest(aside, manifest)
+    def answered(split: Split) -> tuple[AnsweredImage, ...]:
+        subject = read_subject(aside, None, threads)
+        run_evaluation(subject, data, split, None, answers / split, say)
+        return read_evaluation(answers / split).images
 
-    with open_captioner(read_release(aside), threads) as captioner:
+    say("calibrating on the validation split")
+    images = answered("val")
+    calibration = calibrate(labels, [image.label for image in images], images)
+    say("measuring on the test split")
+    images = answered("test")
+    figures = evaluate(labels, images)
+    truth = [image.label for image in images]
+    figures["decisions"] = decision_figures(labels, truth, images, calibration)
 
-        def ask(questions: list[Question]) -> list[Answer]:
-            return list(with_progress(ask_release(captioner, questions), len(questions), say))
-
-        say("calibrating on the validation split")
-        questions = read_questions(data, "val")
-        truth = [question.label for question in questions]
-        calibration = calibrate(labels, truth, ask(questions))
-        say("measuring on the test split")
-        questions = read_questions(data, "test")
-        truth, answers = [question.label for question in questions], ask(questions)
-        pairs = zip(questions, answers, strict=True)
-        figures = evaluate(labels, [answered_image(labels, *pair) for pair in pairs])
-        figures["decisions"] = decision_figures(labels, truth, answers, calibration)
-        say("comparing with transformers")
-        questions = read_questions(data, "test", COMPARED_PER_DOMAIN)
-        found = agreement(list(ask_model(model, labels, questions)), ask(questions))
     manifest["calibration"] = asdict(calibration)
     manifest["evaluation"] = {"split": "test", **figures}
-    manifest["agreement"] = as_manifest(found)
-    _write_manifest(aside, manifest)
-    if found.same_label < LEAST_SAME_LABEL:
-        raise ExportError(
-            f"the exported pair agrees with its parent on {found.same_label:.1%} of labels, "
-            f"less than {LEAST_SAME_LABEL:.0%}: not released (see {aside})"
-        )
+    manifest["agreement"] = {
+        "with": "transformers, float32",
+        **asdict(verdict.agreement),
+        "margins": {check.measure: check.margin for check in verdict.checks},
+        "override": override if verdict.outside else None,
+    }
+    for name in ENCODER if encoder else ():
+        if encoder and (encoder / name).is_file():
+            shutil.copyfile(encoder / name, aside / name)
+            _declare(manifest, aside / name)
+    (aside / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
+    _declare(manifest, aside / MODEL_CARD)
+    write_manifest(aside, manifest)
     verify(read_release(aside))
+    for file in aside.iterdir():
+        if file.name not in (MANIFEST, *manifest["files"]):
+            file.unlink()
     aside.rename(out)
+    shutil.rmtree(answers)
     return out
 
 
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+def _refuse_unproved(gate: Path, pair: Pair, verdict: Verdict, override: str | None) -> None:
+    files = {name: file.sha256 for name, file in pair.files.items()}
+    if (verdict.weights_sha256, verdict.files) != (pair.source.weights_sha256, files):
+        raise ExportError(
+            f"{gate}: is the verdict on another pair than {pair.folder}; run `python -m export "
+            "gate` on this one"
+        )
+    if verdict.outside and not override:
+        reasons = "; ".join(map(str, verdict.outside))
+        raise ExportError(
+            f"{pair.folder}: outside its margins ({reasons}); see gate.html in {gate}, and mend "
+            "the pair or give --override REASON"
+        )
+
+
+def _declare(manifest: dict[str, Any], file: Path) -> None:
+    manifest["files"][file.name] = {"sha256": hash_file(file), "size_bytes": file.stat().st_size}

@@ -1,11 +1,11 @@
 """The figures of an evaluation: accuracy, balanced accuracy, precision, recall, F1, intervals."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.core.calibration import wilson
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 
 
@@ -129,12 +129,3 @@ def _macro_intervals(
     }
     limits = {name: np.percentile(f.mean(1), [2.5, 97.5]) for name, f in figures.items()}
     return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
-
-
-def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a share (Wilson 1927), 95 % by default."""
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total)
-    half *= math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)

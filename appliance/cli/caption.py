@@ -8,6 +8,7 @@ import click
 from appliance.cli.diagnostics import print_error, print_progress
 from appliance.cli.output import (
     NOT_FOR_CLINICAL_USE,
+    NOT_MEASURED,
     print_block,
     print_field,
     print_json,
@@ -104,15 +105,21 @@ def _print_answer(result: "Consultation", looked_up: bool) -> None:
     }[decision.kind]
     print_field("decision", f"{answer} ({decision.reason})")
     likeliest = sorted(result.label_probabilities.items(), key=lambda item: -item[1])[:3]
-    print_field("probability", ", ".join(f"{name} {p:.0%}" for name, p in likeliest))
-    if decision.kind == "abstain":
+    is_measured = bool(result.domain and result.release.calibration.thresholds[result.domain])
+    doubt = "" if is_measured else f"{NOT_MEASURED}: "
+    print_field("probability", doubt + ", ".join(f"{name} {p:.0%}" for name, p in likeliest))
+    if decision.kind == "abstain" and is_measured:
         return
+    if not is_measured:
+        print_field("caption", f"the model's words, {NOT_MEASURED}, for trial only:")
     if decision.kind == "set":
         print_field("caption", f"as for {caption.label}, the likeliest of these:")
     print_field("image", caption.image_type)
     print_field("region", caption.anatomical_region)
     print_field("findings", caption.key_findings)
     print_field("significance", caption.clinical_significance)
+    if decision.kind == "abstain":
+        return
     if looked_up and not result.passages:
         print_field("guidelines", "nothing relevant found")
     for rank, passage in enumerate(result.passages, 1):

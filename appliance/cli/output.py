@@ -12,6 +12,7 @@ from appliance.core.text import safe_line, safe_text
 
 WIDTH = 80
 NOT_FOR_CLINICAL_USE = "DEMONSTRATION RELEASE - not for clinical use"
+NOT_MEASURED = "NOT MEASURED HERE"
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,22 +1,26 @@
 """`appliance release`: the model releases on this machine."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import click
 
-from appliance.cli.diagnostics import print_error
-from appliance.cli.output import (
-    NOT_FOR_CLINICAL_USE,
-    print_field,
-    print_json,
-    print_line,
-    print_row,
-)
+from appliance.cli.diagnostics import print_error, print_note, print_progress
+from appliance.cli.measure import measure
+from appliance.cli.output import print_json, print_line, print_row
+from appliance.cli.release_card import print_release, warnings_of
 from appliance.config import Config
 from appliance.errors import ReleaseError
+
+FILE = click.Path(path_type=Path)
 
 
 @click.group()
 def release() -> None:
-    """List, show and verify model releases."""
+    """List, show, verify, import and measure model releases."""
+
+
+release.add_command(measure)
 
 
 @release.command("list")
@@ -32,8 +36,8 @@ def list_releases(config: Config) -> None:
         except ReleaseError as exc:
             print_error(exc)
             continue
-        note = f" - {NOT_FOR_CLINICAL_USE}" if found.card.demonstration else ""
-        print_row((mark, 6), (f"{name} {found.version}{note}", 0))
+        notes = [f" - {note}" for note in warnings_of(found)]
+        print_row((mark, 6), (f"{name} {found.version}{''.join(notes)}", 0))
 
 
 @release.command("show")
@@ -47,21 +51,8 @@ def show(config: Config, name: str | None, as_json: bool) -> None:
     found = find_release(config.releases_folder, name or config.release)
     if as_json:
         print_json(found.manifest)
-        return
-    print_line(f"{found.name} {found.version} ({found.card.sha256[:12]})")
-    if found.card.demonstration:
-        print_field("", NOT_FOR_CLINICAL_USE)
-    print_field("intended use", found.manifest["intended_use"])
-    print_field("labels", ", ".join(found.card.labels.names))
-    for domain, scores in (found.manifest["evaluation"] or {"domains": {}})["domains"].items():
-        low, high = scores["accuracy_interval"]
-        print_field(
-            domain,
-            f"accuracy {scores['accuracy']:.3f} ({low:.3f}-{high:.3f}), balanced accuracy "
-            f"{scores['balanced_accuracy']:.3f}, n {scores['images']}",
-        )
-    for source in found.manifest["data"]:
-        print_field("data", f"{source['name']}: {source['terms']}")
+    else:
+        print_release(found)
 
 
 @release.command("verify")
@@ -75,3 +66,43 @@ def verify(config: Config, name: str | None) -> None:
     found = find_release(config.releases_folder, name or config.release)
     verify_release(found)
     print_line(f"{found.name} {found.version}: {len(found.files)} files, as declared")
+
+
+@release.command("import")
+@click.argument("model", type=FILE, metavar="MODEL.gguf")
+@click.argument("projector", type=FILE, metavar="MMPROJ.gguf")
+@click.option("--base", required=True, metavar="NAME", help="The model it is, or `other`.")
+@click.option("--name", default="", metavar="NAME", help="Name of the release.")
+@click.option("--labels", type=FILE, metavar="FILE", help="Label list (TOML); else the usual one.")
+@click.pass_obj
+def import_release(
+    config: Config, model: Path, projector: Path, base: str, name: str, labels: Path | None
+) -> None:
+    """Make a release of a GGUF pair that someone else made.
+
+    NAME of the base: medgemma-4b-it, medgemma-1.5-4b-it, medgemma-27b-it or other. The two files
+    are checked before they are loaded, copied, and tried on drawings: a projector of another
+    model is refused. The release abstains on every picture until `appliance release measure`.
+    """
+    from appliance.release.importing import Wanted, import_pair
+    from appliance.release.label_list import default_labels, read_labels
+    from appliance.wiring import open_captioner
+
+    found = import_pair(
+        Wanted(model, projector, base, name, read_labels(labels) if labels else default_labels()),
+        config.releases_folder,
+        open_captioner,
+        config.thread_count,
+        datetime.now(UTC).date().isoformat(),
+        print_progress,
+    )
+    print_progress("")
+    print_release(found)
+    trial = found.manifest["imported"]["trial"]
+    print_note(f"{trial['whole_captions']} of {trial['drawings']} drawings got a whole caption")
+    for note in found.manifest["base_model"]["notes"]:
+        print_note(f"note: {note}")
+    print_note(
+        f"next: `appliance release measure {found.name} --images LABELS.csv`; "
+        f"to use it: `appliance --release {found.name} caption IMAGE`"
+    )

@@ -29,7 +29,16 @@ class Calibration:
     """The share of calibration pictures whose true label the threshold left out, counted before
     sets that are too wide are withheld; answers that are given may miss it more often."""
     thresholds: Mapping[Domain, float]
-    """Least probability of a label that is kept, by domain."""
+    """Least probability of a label that is kept, by domain; 0 where nothing was measured."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a domain whose answers rest on measured pictures."""
+        return any(self.thresholds.values())
+
+
+UNMEASURED = Calibration(1.0, 0.0, dict.fromkeys(DOMAINS, 0.0))
+"""Of a release that nobody has measured: it abstains on every picture."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,14 @@ def decide(
     labels: LabelSet, probability: Mapping[str, float], calibration: Calibration
 ) -> Decision:
     domain, mass = likeliest_domain(labels, probability)
+    threshold = calibration.thresholds[domain]
+    if not threshold:
+        return Decision("abstain", (), "this release was not measured on pictures of this kind")
     if mass < DOMAIN_FLOOR:
         return Decision("abstain", (), "the picture fits none of the kinds this release knows")
     likeliest = max(labels.names, key=lambda name: probability[name])
     if labels.domain_of(likeliest) != domain:
         return Decision("abstain", (), "the likeliest label is of another kind of picture")
-    threshold = calibration.thresholds[domain]
     kept = [name for name in labels.in_domain(domain) if probability[name] >= threshold]
     kept.sort(key=lambda name: -probability[name])
     if not kept:
@@ -82,7 +93,7 @@ def conformal_threshold(true_label_probabilities: Sequence[float], risk: float) 
     """The threshold that keeps the true label on at least 1 - `risk` of new pictures.
 
     `true_label_probabilities`: the probability each calibration picture gave its true label.
-    Returns 0.0 (keep everything) when there are too few pictures for the risk asked.
+    Returns 0.0 (the domain counts as not measured) when there are too few pictures for the risk.
     """
     ordered = sorted(true_label_probabilities)
     allowed = math.floor(risk * (len(ordered) + 1)) - 1

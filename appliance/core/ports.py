@@ -1,7 +1,7 @@
 """The outside world as the core sees it: four small ports, in our own words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from appliance.core.decision import Calibration
@@ -35,6 +35,10 @@ class Reading:
     """The caption's JSON as generated."""
     label_scores: tuple[float, ...]
     """Natural log-probability of each label's tokens, in the release's order."""
+    spent_s: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Seconds by step: encode (the picture), prefill, decode."""
+    memory_bytes: int = field(default=0, compare=False)
+    """The most that the model's process has held so far; 0 where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,12 @@ class LlamaCaptioner:
     def read(self, picture: Picture) -> Reading:
         """Raises: ModelError for this picture, ReleaseError when the release cannot be used."""
         answer = self._ask("read", picture)
-        return Reading(answer["text"], tuple(answer["label_scores"]))
+        return Reading(
+            answer["text"],
+            tuple(answer["label_scores"]),
+            answer["spent_s"],
+            answer["memory_bytes"],
+        )
 
     def embed(self, picture: Picture) -> "NDArray[np.float32]":
         """The picture's soft tokens, (image tokens, text width), as the decoder is given them.

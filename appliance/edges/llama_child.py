@@ -4,8 +4,8 @@
 
 Speaks JSON lines on the descriptors it was started with: first a line that says what to load, then
 for each picture a line {"ask": "read" or "embed", "rgb_bytes": N} and N bytes; each is answered by
-one line: {"text", "label_scores"}, {"embedding", "columns"} (float32, base64) or {"error"}.
-llama.cpp may write to descriptors 1 and 2 as it likes: they lead nowhere.
+one line: {"text", "label_scores", "spent_s", "memory_bytes"}, {"embedding", "columns"} (float32,
+base64) or {"error"}. llama.cpp may write to descriptors 1 and 2 as it likes: they lead nowhere.
 """
 
 import base64
@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,7 +48,22 @@ def main() -> None:
 
 def _reading(engine: "Engine", rgb: bytes) -> dict[str, Any]:
     text, scores = engine.read(rgb)
-    return {"text": text, "label_scores": scores}
+    return {
+        "text": text,
+        "label_scores": scores,
+        "spent_s": engine.spent_s,
+        "memory_bytes": _most_memory_bytes(),
+    }
+
+
+def _most_memory_bytes() -> int:
+    """The most this process has held. getrusage would count what the parent held at the fork."""
+    try:
+        with Path("/proc/self/status").open(encoding="ascii") as status:
+            lines = dict(line.split(":", 1) for line in status)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return 0
 
 
 def _embedding(engine: "Engine", rgb: bytes) -> dict[str, Any]:

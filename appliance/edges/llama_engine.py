@@ -11,6 +11,7 @@ decoded greedily under the grammar. Nothing is sampled, so a picture always read
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, TypeVar
 
 import llama_cpp
@@ -72,6 +73,9 @@ class Engine:
             "load the projector file (does it belong to this model?)",
         )
         self._image_size = image_size
+        self._encode_s = 0.0
+        self.spent_s: dict[str, float] = {}
+        """Of the last reading: seconds by step."""
         self._grammar = caption_grammar(labels).encode()
         self._before, self._after = (self.tokens(text) for text in split_prompt())
         if llama_cpp.llama_vocab_get_add_bos(self._vocab):
@@ -91,17 +95,25 @@ class Engine:
 
         `rgb` is image_size x image_size x 3. Raises: EngineError.
         """
+        began_s = perf_counter()
         llama_cpp.llama_memory_clear(self._memory, True)
         position = self._decode_tokens(self._before, 0)
         position = self._decode_image(rgb, position)
         position = self._decode_tokens([*self._after, *self._common], position)
+        read_s = perf_counter()
         scores = self._score_labels(position)
         best = int(np.argmax(scores))
         for sequence in range(1, len(self._tails) + 1):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         prefix = self._prefixes[best]
         position = self._decode_tokens(prefix[len(self._common) :], position)
-        return self._complete(prefix, position), scores
+        text = self._complete(prefix, position)
+        self.spent_s = {
+            "encode": self._encode_s,
+            "prefill": read_s - began_s - self._encode_s,
+            "decode": perf_counter() - read_s,
+        }
+        return text, scores
 
     def embed(self, rgb: bytes) -> NDArray[np.float32]:
         """The picture's soft tokens, (image tokens, text width), as the decoder is given them.
@@ -239,12 +251,14 @@ class Engine:
         return self._with_image_chunk(rgb, decode)
 
     def _encode(self, chunk: Any) -> NDArray[np.float32]:
+        began_s = perf_counter()
         if status := mtmd_cpp.mtmd_encode_chunk(self._vision, chunk):
             raise EngineError(f"encoding the image failed ({status})")
         shape = (
             mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk),
             llama_cpp.llama_model_n_embd(self._model),
         )
+        self._encode_s = perf_counter() - began_s
         found = mtmd_cpp.mtmd_get_output_embd(self._vision)
         return np.ctypeslib.as_array(found, shape).copy()
 

@@ -1,1 +1,2 @@
-"""What a model release is: manifest, hashes, place. `demonstration/` ships with the package."""
+"""What a model release is: manifest, hashes, place; how a pair made elsewhere becomes one, and how
+it is measured. `demonstration/` ships with the package."""

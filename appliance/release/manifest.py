@@ -1,10 +1,12 @@
 """release.json: what a release directory declares of itself, and whether its files are those.
 
-Owns reading and verifying. Nothing of a release is given to another library before `verify`.
+Owns reading, writing and verifying. Nothing of a release is given to another library before
+`verify`.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,24 @@ def verify(release: Release) -> None:
             raise ReleaseError(
                 f"a file of the release is not the one its manifest declares: {path}", COPY_AGAIN
             )
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Aside first, then renamed: there is always a whole one. Raises: ReleaseError."""
+    path = directory / MANIFEST
+    aside = path.with_name(MANIFEST + ".partial")
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except OSError as exc:
+        raise ReleaseError(
+            f"the release manifest cannot be written ({exc.strerror}): {path}",
+            "make room, and check the folder's permissions",
+        ) from exc
 
 
 def hash_file(path: Path) -> str:

@@ -7,6 +7,8 @@ from appliance.errors import ReleaseError
 from appliance.release.manifest import Release, read_release
 
 DEMONSTRATION = "demonstration"
+PARTIAL = ".partial"
+"""Ends the name of a folder in which a release is still being made."""
 BUILT_IN = Path(__file__).parent / DEMONSTRATION
 
 
@@ -24,4 +26,8 @@ def find_release(folder: Path, name: str) -> Release:
 def release_names(folder: Path) -> Iterator[str]:
     yield DEMONSTRATION
     if folder.is_dir():
-        yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
+        yield from sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.is_dir() and not path.name.endswith(PARTIAL)
+        )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from appliance.core.calibration import RISK, TEMPERATURES, calibrate, decision_figures
 from appliance.core.decision import probabilities
 from appliance.core.labels import DOMAINS
-from training.calibrate import RISK, calibrate, decision_figures
 from training.evaluation.asking import Answer
 from training.labels import label_set
 
@@ -33,6 +33,23 @@ def test_scores_that_are_already_right_keep_their_temperature() -> None:
 def test_the_temperature_undoes_false_confidence_and_false_doubt(sharpness: float) -> None:
     found = calibrate(LABELS, *asked(1500, seed=0, sharpness=sharpness)).temperature
     assert found == pytest.approx(sharpness, rel=0.1)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_the_temperature_is_the_one_that_scipy_finds(sharpness: float) -> None:
+    from scipy.optimize import minimize_scalar
+
+    truth, answers = asked(400, seed=6, sharpness=sharpness)
+    scores = np.array([answer.label_scores for answer in answers])
+    places = [LABELS.names.index(name) for name in truth]
+
+    def log_loss(temperature: float) -> float:
+        logs = scores / temperature
+        logs -= np.log(np.exp(logs).sum(1, keepdims=True))
+        return -float(logs[np.arange(len(places)), places].mean())
+
+    theirs = minimize_scalar(log_loss, bounds=TEMPERATURES, method="bounded").x
+    assert calibrate(LABELS, truth, answers).temperature == pytest.approx(theirs, abs=1e-4)
 
 
 def test_new_pictures_keep_their_true_label_as_often_as_promised() -> None:

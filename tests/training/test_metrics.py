@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from appliance.core.calibration import wilson
 from appliance.core.labels import Label, LabelSet
 from training.labels import label_set
-from training.metrics import domain_scores, mcnemar, merge_retinopathy, wilson
+from training.metrics import domain_scores, mcnemar, merge_retinopathy
 
 LABELS = LabelSet(
     (

@@ -1,6 +1,7 @@
 """The verbs `evaluate`, `compare` and `report`: parse, call, print."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,13 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Folder for answers and figures; an interrupted evaluation goes on there.  "
     "[default: .runs/evaluation/MODEL-SPLIT]",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    help="Of a release; one is quickest for a small one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All figures, as one JSON object.")
 def evaluate(
     model: Path,
@@ -44,6 +52,7 @@ def evaluate(
     split: Split,
     per_domain: int | None,
     out: Path | None,
+    threads: int,
     as_json: bool,
 ) -> None:
     """Measure MODEL, a release or a Hugging Face folder, on a split of the data sets.
@@ -55,7 +64,7 @@ def evaluate(
     from training.evaluation.table import figure_lines
 
     with _errors():
-        subject = read_subject(model, adapter)
+        subject = read_subject(model, adapter, threads)
         folder = out or Path(".runs/evaluation") / f"{subject.name}-{split}"
         figures = run_evaluation(subject, data, split, per_domain, folder, _say)
     if as_json:

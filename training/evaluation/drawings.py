@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from appliance.core.calibration import Bin
 from training.evaluation.markup import Html, element
-from training.evaluation.reliability import Bin
 
 Interval = tuple[float, float]
 

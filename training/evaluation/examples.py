@@ -47,10 +47,11 @@ def example_images(evaluation: Evaluation, data: Path, seed: int = 0) -> list[Ex
                 f"{data} has {image.dataset}, row {image.row} not as the {image.label} that was "
                 "asked about; name the --data of the evaluation"
             )
-    return [ExampleImage(image, _thumbnail(encoded[image.dataset][image.row])) for image in chosen]
+    return [ExampleImage(image, thumbnail(encoded[image.dataset][image.row])) for image in chosen]
 
 
-def _thumbnail(encoded: bytes) -> bytes:
+def thumbnail(encoded: bytes) -> bytes:
+    """A small JPEG of the image's pixels alone."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(encoded)).convert("RGB")

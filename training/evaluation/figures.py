@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.core.calibration import wilson
 from appliance.core.caption import CaptionFormatError, parse_caption
 from appliance.core.labels import DOMAINS, LabelSet
 from training.evaluation.answered import AnsweredImage
-from training.metrics import RETINOPATHY_OR_WORSE, domain_scores, merge_retinopathy, wilson
+from training.metrics import RETINOPATHY_OR_WORSE, domain_scores, merge_retinopathy
 
 FIGURES = "figures.json"
 LEAST_IN_STRATUM = 20

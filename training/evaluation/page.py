@@ -9,42 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from appliance.core.calibration import calibration_error
 from appliance.core.labels import DOMAINS
 from training.evaluation.answered import AnsweredImage, Evaluation
 from training.evaluation.comparison import MEASURES
 from training.evaluation.drawings import change_plot, interval_bar, reliability_diagram
 from training.evaluation.examples import HOLDS_IMAGES, ExampleImage
-from training.evaluation.markup import Html, element, table, void
-from training.evaluation.reliability import calibration_error, confidence, reliability
+from training.evaluation.markup import Html, document, element, table, void
+from training.evaluation.reliability import confidence, reliability
 from training.evaluation.table import in_words, p_value, rows_of, with_interval
-
-STYLE = """
-:root { color-scheme: light }
-body { font: 16px/1.5 system-ui, sans-serif; color: #000; background: #fff; margin: 2rem auto;
-  max-width: 68rem; padding: 0 1rem }
-h2 { border-bottom: 2px solid #000; margin-top: 3rem }
-.wide { overflow-x: auto; margin: 1.5rem 0 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding-bottom: .4rem }
-th, td { border: 1px solid #767676; padding: .2rem .6rem; text-align: left; vertical-align: middle }
-thead th { background: #eee }
-.confusion td { text-align: right }
-.confusion thead th { writing-mode: vertical-rl; height: 9rem }
-.confusion thead th:first-child { writing-mode: horizontal-tb; vertical-align: bottom }
-.right { outline: 2px solid #000; outline-offset: -3px; font-weight: 700 }
-.warning { border: 3px solid #000; padding: .6rem 1rem; font-weight: 700 }
-.examples { display: flex; flex-wrap: wrap; gap: 1.2rem }
-.examples figure { width: 14rem; margin: 0 }
-figure { margin: 1.5rem 0 }
-figcaption { font-size: .9rem; overflow-wrap: anywhere }
-svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif }
-.bar { fill: #bbb; stroke: #000 } .frame { fill: none; stroke: #000 }
-.line { stroke: #000; stroke-width: 2 } .thin { stroke: #999 }
-.dashed { stroke: #000; stroke-dasharray: 5 4 }
-.point { fill: #000; stroke: #000; stroke-width: 2 }
-.hollow { fill: #fff; stroke: #000; stroke-width: 2 }
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def report_page(
@@ -77,15 +50,7 @@ def report_page(
             content += _domain(domain, images, evaluation, figures)
             shown = [example for example in examples if example.image.domain == domain]
             content += _examples(domain, shown, header.temperature) if shown else []
-    head = [
-        void("meta", charset="utf-8"),
-        void("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Html(STYLE)),
-    ]
-    page = [element("head", head), element("body", element("main", content))]
-    return f"<!DOCTYPE html>\n{element('html', page, lang='en')}\n"
+    return document(title, content)
 
 
 def _figures(figures: Mapping[str, Any]) -> Iterator[Html]:

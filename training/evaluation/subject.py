@@ -2,7 +2,6 @@
 an adapter. Both answer the same questions."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ class Subject:
     open: Callable[[], AbstractContextManager[Ask]]
 
 
-def read_subject(model: Path, adapter: Path | None = None) -> Subject:
-    """What is at `model`; its weights are not loaded yet.
+def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
+    """What is at `model`; its weights are not loaded yet. `threads` are a release's.
 
     Raises: EvaluationError when it is neither kind; ReleaseError for a release that is amiss.
     """
@@ -47,7 +46,7 @@ def read_subject(model: Path, adapter: Path | None = None) -> Subject:
             sha256=card.sha256,  # of the manifest, which declares the hash of every other file
             labels=card.labels,
             temperature=card.calibration.temperature,
-            open=lambda: _open_release(release),
+            open=lambda: _open_release(release, threads),
         )
     if not (model / "config.json").is_file():
         raise EvaluationError(
@@ -69,10 +68,10 @@ def read_subject(model: Path, adapter: Path | None = None) -> Subject:
 
 
 @contextmanager
-def _open_release(release: Release) -> Iterator[Ask]:
+def _open_release(release: Release, threads: int) -> Iterator[Ask]:
     from appliance.wiring import open_captioner
 
-    with open_captioner(release, os.cpu_count() or 1) as captioner:
+    with open_captioner(release, threads) as captioner:
         yield lambda questions: ask_release(captioner, questions)
 
 

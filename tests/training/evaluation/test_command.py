@@ -82,13 +82,13 @@ def test_images_that_differ_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_a_models_hash_is_of_its_files_and_its_adapters(model: Path, tmp_path: Path) -> None:
-    first = read_subject(model).sha256
-    assert read_subject(model).sha256 == first
+    first = read_subject(model, None, 1).sha256
+    assert read_subject(model, None, 1).sha256 == first
     (tmp_path / "adapter_config.json").write_text("{}")
-    adapted = read_subject(model, tmp_path)
+    adapted = read_subject(model, tmp_path, 1)
     assert adapted.name == f"random+{tmp_path.name}"
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
-    assert len({first, adapted.sha256, read_subject(model, tmp_path).sha256}) == 3
+    assert len({first, adapted.sha256, read_subject(model, tmp_path, 1).sha256}) == 3
 
 
 def test_a_folder_whose_answers_are_another_models_is_left_alone(

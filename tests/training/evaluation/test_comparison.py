@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from appliance.core.calibration import wilson
 from tests.training.evaluation.answering import answered, header
 from training.evaluation.answered import AnsweredImage, Evaluation, EvaluationError, Findings
 from training.evaluation.comparison import MEASURES, compare
 from training.evaluation.table import comparison_lines
-from training.metrics import mcnemar, wilson
+from training.metrics import mcnemar
 
 
 def evaluation(images: list[AnsweredImage], model: str) -> Evaluation:

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from appliance.core.calibration import calibration_error, wilson
 from tests.training.evaluation.answering import LABELS, answered, caption_of
 from training.evaluation.answered import Findings
 from training.evaluation.figures import evaluate
-from training.evaluation.reliability import calibration_error, reliability
+from training.evaluation.reliability import reliability
 from training.evaluation.table import figure_lines
-from training.metrics import wilson
 
 
 def test_the_figures_count_labels_domains_and_captions_that_parse() -> None:
