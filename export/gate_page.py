@@ -67,9 +67,11 @@ def _examples(worst: Sequence[Disagreement], data: Path) -> Iterator[Html]:
         words = [
             element("strong", f"Drift {one.drift:.2g}; is {image.label}."),
             void("br"),
-            f"Parent, {one.parent.found}: {one.parent.text}",
+            f"Parent, {image.found}: {image.text}",
             void("br"),
-            f"Pair, {one.exported.found}: {one.exported.text}",
+            "Pair: the same words"
+            if one.exported.text == image.text
+            else f"Pair, {one.exported.found}: {one.exported.text}",
         ]
         picture = void(
             "img",

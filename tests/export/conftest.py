@@ -11,6 +11,7 @@ import pytest
 
 ConfigChange = Callable[[dict[str, Any]], None]
 CopyModel = Callable[..., Path]
+WriteRelease = Callable[..., Path]
 
 STEPS = 120
 """Enough for captions that parse; labels stay uncertain, so scores have something to differ in."""
@@ -59,11 +60,70 @@ def model(run: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def release(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pair(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from export.pair import write_pair
+
+    return write_pair(
+        model, tmp_path_factory.mktemp("pairs") / "tiny", "tiny", lambda line: None
+    ).folder
+
+
+@pytest.fixture(scope="session")
+def gate(model: Path, pair: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from export.card import DEMONSTRATION, read_card
+    from export.gate import run_gate
+
+    out = tmp_path_factory.mktemp("gate")
+    run_gate(model, pair, out, data, read_card(DEMONSTRATION), 99, 1, lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def passed(gate: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gate's verdict as of a model that has learnt its labels: this one is so unsure that the
+    captions it writes by itself and with the likeliest label given are not the same."""
+    folder = tmp_path_factory.mktemp("passed") / "gate"
+    shutil.copytree(gate, folder)
+    set_found(folder, "caption_similarity", 1.0)
+    return folder
+
+
+def set_found(gate: Path, measure: str, value: float) -> None:
+    """Let a verdict say that it found another value."""
+    from export.gate import RESULT
+
+    verdict = json.loads((gate / RESULT).read_text(encoding="utf-8"))
+    (check,) = (check for check in verdict["checks"] if check["measure"] == measure)
+    check["found"] = value
+    (gate / RESULT).write_text(json.dumps(verdict), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def write(model: Path, pair: Path, passed: Path, data: Path) -> WriteRelease:
+    """Release the tiny pair at the path given; what is given by name takes another's place."""
+    from export.card import DEMONSTRATION, read_card
     from export.release import write_release
 
-    out = tmp_path_factory.mktemp("releases") / "tiny"
-    return write_release(model, out, data, "0.0.1", 1, lambda line: None)
+    def written(out: Path, **others: Any) -> Path:
+        asked: dict[str, Any] = {
+            "model": model,
+            "pair_folder": pair,
+            "gate": passed,
+            "out": out,
+            "data": data,
+            "card": read_card(DEMONSTRATION),
+            "version": "0.0.1",
+            "threads": 1,
+            "say": lambda line: None,
+        }
+        return write_release(**(asked | others))
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def release(write: WriteRelease, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("releases") / "tiny")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from safetensors import SafetensorError
 
 from appliance.core.labels import DOMAINS
 from appliance.core.ports import Picture
@@ -18,15 +17,14 @@ from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, read_release,
 from appliance.wiring import open_captioner
 from export.__main__ import main
 from export.errors import ExportError
-from export.release import write_release
+from export.gate import RESULT
+from export.model_card import MODEL_CARD
+from tests.export.conftest import set_found
 from training.datasets import FILES
 from training.labels import label_set
 
 CopyModel = Callable[..., Path]
-
-
-def quietly(line: str) -> None:
-    """Nobody reads a test's progress."""
+WriteRelease = Callable[..., Path]
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ def manifest_of(release: Path) -> dict[str, Any]:
 
 def test_a_written_release_verifies_and_holds_nothing_else(release: Path) -> None:
     verify(read_release(release))
-    assert {path.name for path in release.iterdir()} == {MANIFEST, MODEL, PROJECTOR}
+    assert {path.name for path in release.iterdir()} == {MANIFEST, MODEL, PROJECTOR, MODEL_CARD}
     assert [path.name for path in release.parent.iterdir()] == [release.name]
 
 
@@ -93,63 +91,91 @@ def test_the_manifest_names_no_folder_of_the_machine_it_was_made_on(
         assert not any(str(folder).encode() in content for folder in (release, model, data))
 
 
-def test_what_is_at_out_already_is_not_overwritten(model: Path, data: Path, copied: Path) -> None:
+def test_what_is_at_out_already_is_not_overwritten(write: WriteRelease, copied: Path) -> None:
     before = (copied / MANIFEST).read_bytes()
     with pytest.raises(ExportError, match="there is something at"):
-        write_release(model, copied, data, "0.0.2", 1, quietly)
+        write(copied, version="0.0.2")
     assert (copied / MANIFEST).read_bytes() == before
 
 
-def test_a_model_with_cut_weights_leaves_nothing_at_out(
-    copy_model: CopyModel, data: Path, tmp_path: Path
+def test_the_card_says_the_manifests_figures_and_failures(release: Path) -> None:
+    card = (release / MODEL_CARD).read_text(encoding="utf-8")
+    manifest = manifest_of(release)
+    for failure in manifest["known_failures"]:
+        assert f"- {failure}" in card
+    for domain, scores in manifest["evaluation"]["domains"].items():
+        assert f"| {domain} | {scores['images']} | {scores['accuracy']:.3f} (" in card
+    assert f"| same label | {manifest['agreement']['same_label']:.5g} | 0.995 |" in card
+
+
+def test_a_release_that_was_stopped_goes_on_with_the_answers_it_has(
+    write: WriteRelease, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, out = copy_model(), tmp_path / "out"
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises((ExportError, SafetensorError)):
-        write_release(folder, out, data, "0.0.1", 1, quietly)
-    assert not out.exists()
+    import export.release
 
-
-def test_a_model_that_fails_after_a_file_was_written_leaves_nothing_at_out(
-    copy_model: CopyModel, data: Path, tmp_path: Path
-) -> None:
-    folder, out = copy_model(), tmp_path / "out"
-    file = folder / "tokenizer.json"
-    described = json.loads(file.read_text(encoding="utf-8"))
-    described["added_tokens"] = []
-    file.write_text(json.dumps(described), encoding="utf-8")
-    with pytest.raises(ExportError, match="tokens differ"):
-        write_release(folder, out, data, "0.0.1", 1, quietly)
-    assert not out.exists()
-    assert (tmp_path / "out.partial" / MODEL).exists()
-
-
-def test_what_a_failed_attempt_left_is_no_obstacle(
-    copy_model: CopyModel, data: Path, tmp_path: Path
-) -> None:
-    folder, out = copy_model(), tmp_path / "out"
-    stale = tmp_path / "out.partial" / "stale"
-    stale.parent.mkdir()
-    stale.touch()
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ExportError, match="no safetensors"):
-        write_release(folder, out, data, "0.0.1", 1, quietly)
-    assert not out.exists()
-
-
-def test_a_pair_that_disagrees_with_its_parent_is_not_released(
-    copy_model: CopyModel, data: Path, tmp_path: Path
-) -> None:
-    """llama.cpp's Gemma always uses GELU: with another activation the pair is another model."""
-
-    def other_activation(config: dict[str, Any]) -> None:
-        config["text_config"]["hidden_activation"] = "tanh"
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    with pytest.raises(ExportError):
-        write_release(copy_model(other_activation), out, data, "0.0.1", 1, quietly)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(export.release, "model_card", stop)
+        write(out)
     assert not out.exists()
+    said: list[str] = []
+    write(out, say=said.append)
+    assert not any("to ask about" in line for line in said)
+    assert manifest_of(out) == manifest_of(release)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_gate_on_another_pair_is_no_leave(
+    write: WriteRelease, passed: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(passed, tmp_path / "gate")
+    verdict = json.loads((other / RESULT).read_text(encoding="utf-8"))
+    verdict["files"][MODEL] = "0" * 64
+    (other / RESULT).write_text(json.dumps(verdict), encoding="utf-8")
+    with pytest.raises(ExportError, match="the verdict on another pair"):
+        write(tmp_path / "out", gate=other)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_gate_no_release(write: WriteRelease, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="run `python -m export gate` first"):
+        write(tmp_path / "out", gate=tmp_path)
+
+
+def test_a_refused_pair_is_released_only_with_a_reason_that_it_carries(
+    write: WriteRelease, passed: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(passed, tmp_path / "gate")
+    set_found(other, "same_label", 0.9)
+    with pytest.raises(ExportError, match=r"same_label 0\.9, least 0\.995.*--override REASON"):
+        write(tmp_path / "out", gate=other)
+    assert not (tmp_path / "out").exists()
+    out = write(tmp_path / "out", gate=other, override="a trial")
+    assert manifest_of(out)["agreement"]["override"] == "a trial"
+    assert "**Released outside its margins.** Reason given: a trial" in (
+        out / MODEL_CARD
+    ).read_text(encoding="utf-8")
+
+
+def test_a_reason_that_was_not_needed_is_not_carried(
+    write: WriteRelease, release: Path, tmp_path: Path
+) -> None:
+    out = write(tmp_path / "out", override="just in case")
+    assert manifest_of(out) == manifest_of(release)
+
+
+def test_other_weights_than_the_pairs_are_refused(
+    write: WriteRelease, copy_model: CopyModel, tmp_path: Path
+) -> None:
+    folder = copy_model()
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ExportError, match="was written from other weights"):
+        write(tmp_path / "out", model=folder)
 
 
 @pytest.mark.parametrize("name", [MODEL, PROJECTOR])
@@ -165,13 +191,11 @@ def test_a_flipped_byte_is_refused_before_it_is_loaded(copied: Path, name: str) 
         captioner.read(picture)
 
 
-def test_the_command_says_in_one_line_why_a_model_is_refused(
-    copy_model: CopyModel, data: Path, tmp_path: Path
+def test_the_command_says_in_one_line_what_is_missing(
+    model: Path, pair: Path, data: Path, tmp_path: Path
 ) -> None:
-    folder = copy_model()
-    (folder / "tokenizer.model").unlink()
-    asked = ["release", str(folder), str(tmp_path / "out"), "--data", str(data)]
-    found = CliRunner().invoke(main, asked)
+    asked = ["release", str(model), str(pair), str(tmp_path / "out"), "--data", str(data)]
+    found = CliRunner().invoke(main, [*asked, "--gate", str(tmp_path)])
     assert found.exit_code == 1
-    said = f"Error: {folder}: no tokenizer.model (SentencePiece); copy it from the base\n"
-    assert found.stderr == said
+    assert found.stderr.count("\n") == 1
+    assert found.stderr.startswith(f"Error: {tmp_path / 'gate.json'}: no verdict can be read")
