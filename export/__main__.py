@@ -25,17 +25,15 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("base", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("adapter", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("base", type=FOLDER)
+@click.argument("adapter", type=FOLDER)
 @click.argument("out", type=click.Path(path_type=Path))
 def merge(base: Path, adapter: Path, out: Path) -> None:
     """Fold ADAPTER into BASE at full precision; OUT is the merged model's folder."""
     from export.merge import merge as fold
 
-    try:
-        changes = fold(base, adapter, out, lambda line: click.echo(line, err=True))
-    except ExportError as exc:
-        raise click.ClickException(str(exc)) from exc
+    with _errors():
+        changes = fold(base, adapter, out, _say)
     for change in changes:
         click.echo(f"{change.name}  {change.relative:.2%}  largest {change.largest:.3g}", err=True)
     click.echo(out)

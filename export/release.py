@@ -7,6 +7,7 @@ card, manifest. Written aside and renamed: there is no half release. An attempt 
 goes on where it was.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from export.draft import draft_manifest, write_draft
 from export.errors import ExportError
 from export.gate import Verdict, read_verdict, refuse_other_parent
 from export.model_card import MODEL_CARD, model_card
+from export.onnx_encoder import REPORT
 from export.pair import Pair, read_pair, refuse_existing
 from training.datasets import Split
 from training.evaluation.answered import AnsweredImage, read_evaluation
@@ -27,9 +29,6 @@ from training.evaluation.figures import evaluate
 from training.evaluation.run import run_evaluation
 from training.evaluation.subject import read_subject
 from training.labels import label_set
-
-ENCODER = ("encoder.onnx", "encoder.int8.onnx", "encoder.json")
-"""What `python -m export onnx` writes; a release takes those that are there."""
 
 
 def write_release(
@@ -81,10 +80,8 @@ def write_release(
         "margins": {check.measure: check.margin for check in verdict.checks},
         "override": override if verdict.outside else None,
     }
-    for name in ENCODER if encoder else ():
-        if encoder and (encoder / name).is_file():
-            shutil.copyfile(encoder / name, aside / name)
-            _declare(manifest, aside / name)
+    if encoder is not None:
+        _take_encoder(encoder, pair, aside, manifest)
     (aside / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     _declare(manifest, aside / MODEL_CARD)
     write_manifest(aside, manifest)
@@ -110,6 +107,25 @@ def _refuse_unproved(gate: Path, pair: Pair, verdict: Verdict, override: str | N
             f"{pair.folder}: outside its margins ({reasons}); see gate.html in {gate}, and mend "
             "the pair or give --override REASON"
         )
+
+
+def _take_encoder(encoder: Path, pair: Pair, folder: Path, manifest: dict[str, Any]) -> None:
+    """Copy what `python -m export onnx` wrote. Raises: ExportError when it is another model's."""
+    try:
+        said = json.loads((encoder / REPORT).read_text(encoding="utf-8"))
+        of, names = said["model_sha256"], [*said["files"], REPORT]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ExportError(
+            f"{encoder / REPORT}: describes no encoder ({exc}); run `python -m export onnx`"
+        ) from exc
+    if of != pair.source.weights_sha256:
+        raise ExportError(
+            f"{encoder}: was written from other weights ({of[:12]}) than the pair "
+            f"({pair.source.weights_sha256[:12]}); run `python -m export onnx` on the same model"
+        )
+    for name in names:
+        shutil.copyfile(encoder / name, folder / name)
+        _declare(manifest, folder / name)
 
 
 def _declare(manifest: dict[str, Any], file: Path) -> None:

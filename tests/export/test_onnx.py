@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from appliance.release.manifest import hash_file
 from cpg_store.embed import Embedder
-from export import onnx_encoder
+from export import onnx_file
 from export.__main__ import main
 from export.checkpoint import read_checkpoint
 from export.errors import ExportError
@@ -130,7 +130,7 @@ def test_a_graph_of_more_than_a_file_holds_has_its_weights_beside_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(onnx_encoder, "LARGEST_FILE", 10_000)
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", 10_000)
     checkpoint = read_checkpoint(published)
     write_graphs(checkpoint, load_tower(checkpoint), tmp_path)
     assert sorted(file.name for file in tmp_path.glob("enc*")) == [

@@ -20,6 +20,7 @@ from export.errors import ExportError
 from export.gate import RESULT
 from export.model_card import MODEL_CARD
 from tests.export.conftest import set_found
+from training.checkpoint import weights_hash
 from training.datasets import FILES
 from training.labels import label_set
 
@@ -165,6 +166,31 @@ def test_a_reason_that_was_not_needed_is_not_carried(
 ) -> None:
     out = write(tmp_path / "out", override="just in case")
     assert manifest_of(out) == manifest_of(release)
+
+
+def encoder_of(weights_sha256: str, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "encoder.onnx").write_bytes(b"graph")
+    said = {"model_sha256": weights_sha256, "files": {"encoder.onnx": {}}}
+    (folder / "encoder.json").write_text(json.dumps(said), encoding="utf-8")
+    return folder
+
+
+def test_an_encoder_of_the_same_weights_goes_along_and_is_declared(
+    write: WriteRelease, model: Path, tmp_path: Path
+) -> None:
+    encoder = encoder_of(weights_hash(model), tmp_path / "encoder")
+    out = write(tmp_path / "out", encoder=encoder)
+    verify(read_release(out))
+    assert {"encoder.onnx", "encoder.json"} <= set(manifest_of(out)["files"])
+    assert (out / "encoder.onnx").read_bytes() == b"graph"
+
+
+def test_an_encoder_of_other_weights_is_refused(write: WriteRelease, tmp_path: Path) -> None:
+    encoder = encoder_of("0" * 64, tmp_path / "encoder")
+    with pytest.raises(ExportError, match="encoder: was written from other weights"):
+        write(tmp_path / "out", encoder=encoder)
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_weights_than_the_pairs_are_refused(

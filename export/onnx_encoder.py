@@ -1,0 +1,355 @@
+"""The vision tower and projector of a Gemma 3 checkpoint as ONNX, at float32 and at int8.
+
+    python -m export onnx MODEL OUT --data DIR
+
+OUT holds encoder.onnx, encoder.int8.onnx and encoder.json, which says what they take and give and
+how well they agree with transformers. They give the soft tokens as the decoder's first layer takes
+them, row by row from the picture's upper left: what transformers' get_image_features and
+llama.cpp's mtmd_encode_chunk give. Gemma multiplies the embeddings of text by the root of its
+width; soft tokens are not, and nobody may do it after.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.caption import label_prefix
+from appliance.core.labels import LabelSet
+from export.checkpoint import Checkpoint, read_checkpoint
+from export.errors import ExportError
+from export.onnx_file import (
+    files_in,
+    made_with,
+    open_session,
+    weights_of,
+    write_graph,
+    write_json,
+)
+from export.vision_gguf import SIGLIP_MEAN, SIGLIP_STD, VISION
+from training.checkpoint import weights_hash
+from training.conversation import prompt_ids, text_ids
+from training.evaluation.questions import Question, read_questions
+from training.labels import label_set
+from training.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+ENCODER = "encoder.onnx"
+ENCODER_INT8 = "encoder.int8.onnx"
+REPORT = "encoder.json"
+FORMAT = 1
+PIXELS = "pixels"
+SOFT_TOKENS = "soft_tokens"
+REPORT_EVERY = 25
+
+Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Pixels (images, 3, N, N) to soft tokens (images, tokens, text width)."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """What a file may differ by, and still be written."""
+
+    largest_error: float
+    same_label: float
+
+
+MARGINS = {ENCODER: Margin(1e-3, 0.995), ENCODER_INT8: Margin(0.2, 0.97)}
+"""Fixed beforehand. float32 is the same arithmetic in another order: of 200 labels one may turn at
+a tie. int8 is chosen for speed, as Q4_K_M is, and may cost no more labels than that; a picture
+squashed in another way comes out 0.8 from itself."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Of one file, with the tower and projector in transformers at float32."""
+
+    largest_error: float
+    """Of any image: Frobenius norm of the difference over that of the soft tokens."""
+    mean_error: float
+    same_label: float
+    """Share of images whose likeliest label is the same when the decoder is given these."""
+    largest_score_difference: float
+    """Of any label's log-probability, in nats."""
+
+
+def write_encoder(
+    model: Path,
+    out: Path,
+    data: Path,
+    images_per_domain: int,
+    threads: int,
+    say: Callable[[str], None],
+) -> dict[str, Fidelity]:
+    """Write both files to `out`, compared on test images; returns the figures of each.
+
+    Raises: ExportError, also when a figure is outside its margin; then nothing is at `out`.
+    """
+    if out.exists():
+        raise ExportError(f"there is something at {out} already; choose another folder")
+    checkpoint = read_checkpoint(model)
+    questions = read_questions(data, "test", images_per_domain)
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        say("writing the graphs")
+        tower = load_tower(checkpoint)
+        write_graphs(checkpoint, tower, aside)
+        sides = {
+            "": torch_encoder(tower),
+            ENCODER: onnx_encoder(aside / ENCODER, threads),
+            ENCODER_INT8: onnx_encoder(aside / ENCODER_INT8, threads),
+        }
+        say(f"encoding {len(questions)} images three times")
+        tokens = _encoded(questions, checkpoint.vision["image_size"], sides, say)
+        say("asking the decoder for labels")
+        scores = label_scores(model, label_set(), tokens)
+        found = {name: _fidelity(name, tokens, scores) for name in MARGINS}
+        for name, figures in found.items():
+            refuse_outside(name, figures)
+        _write_report(checkpoint, aside, len(questions), found)
+        aside.rename(out)
+    except OSError as exc:
+        raise ExportError(f"{out}: not written ({exc})") from exc
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def refuse_outside(name: str, found: Fidelity) -> None:
+    """Raises: ExportError when a figure is outside the margin of the file `name`."""
+    margin = MARGINS[name]
+    if not found.largest_error <= margin.largest_error:  # so that NaN is outside
+        raise ExportError(
+            f"{name}: soft tokens of an image are {found.largest_error:.3g} from transformers', "
+            f"more than {margin.largest_error:g}: not written"
+        )
+    if not found.same_label >= margin.same_label:
+        raise ExportError(
+            f"{name}: the label stays the same for {found.same_label:.1%} of the images, less "
+            f"than {margin.same_label:.1%}: not written"
+        )
+
+
+def load_tower(checkpoint: Checkpoint) -> "torch.nn.Module":
+    """Vision tower and projector at float32, without the decoder; forward takes pixels.
+
+    Raises: ExportError.
+    """
+    import torch
+    from transformers import Gemma3Config, SiglipVisionModel
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3MultiModalProjector
+
+    config: Any = Gemma3Config.from_pretrained(checkpoint.folder, local_files_only=True)
+    config.vision_config._attn_implementation = "eager"  # plain matrix products in the graph
+    config.vision_config.vision_use_head = False  # Gemma takes the patches, not their pool
+    shape = (-1, checkpoint.image_tokens, checkpoint.text["hidden_size"])
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision_tower = SiglipVisionModel(config.vision_config)
+            self.multi_modal_projector = Gemma3MultiModalProjector(config)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            patches = self.vision_tower(pixel_values=pixels).last_hidden_state
+            tokens: torch.Tensor = self.multi_modal_projector(patches)
+            return tokens.reshape(shape)  # a fact for the graph, which would guess
+
+    with torch.device("meta"):  # initial values of 417 million weights, for nothing
+        tower = Tower()
+    stored = {
+        tensor.name.replace(".vision_model.", "."): torch.from_numpy(tensor.read())
+        for tensor in checkpoint.tensors
+        if tensor.name.startswith(VISION)
+    }
+    tower.load_state_dict(stored, assign=True)
+    embeddings: Any = tower.vision_tower.embeddings
+    embeddings.position_ids = torch.arange(embeddings.num_positions).expand((1, -1))
+    return tower.eval()
+
+
+def write_graphs(checkpoint: Checkpoint, tower: "torch.nn.Module", folder: Path) -> None:
+    """encoder.onnx and encoder.int8.onnx. Raises: OSError."""
+    import torch
+
+    size = checkpoint.vision["image_size"]
+    write_graph(
+        tower,
+        {PIXELS: torch.zeros(1, 3, size, size)},
+        SOFT_TOKENS,
+        {PIXELS: {0: "images"}, SOFT_TOKENS: {0: "images"}},
+        folder / ENCODER,
+    )
+    write_int8(folder / ENCODER, folder / ENCODER_INT8)
+
+
+def torch_encoder(tower: "torch.nn.Module") -> Encode:
+    import torch
+
+    def encode(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            tokens: NDArray[np.float32] = tower(torch.from_numpy(pixels)).numpy()
+        return tokens
+
+    return encode
+
+
+def onnx_encoder(file: Path, threads: int) -> Encode:
+    session = open_session(file, threads)
+
+    def encode(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        tokens: NDArray[np.float32] = session.run([SOFT_TOKENS], {PIXELS: pixels})[0]
+        return tokens
+
+    return encode
+
+
+def as_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """One picture (N, N, 3) as the encoder takes it: (1, 3, N, N) in [-1, 1], SigLIP's scaling."""
+    scaled = rgb.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+    pixels: NDArray[np.float32] = np.ascontiguousarray(scaled)
+    return pixels
+
+
+def relative_error(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each image: norm of the difference over that of `wanted`, (images, tokens, width)."""
+    difference = np.linalg.norm(found - wanted, axis=(1, 2))
+    error: NDArray[np.float32] = difference / np.linalg.norm(wanted, axis=(1, 2))
+    return error
+
+
+def _encoded(
+    questions: Sequence[Question],
+    size: int,
+    sides: Mapping[str, Encode],
+    say: Callable[[str], None],
+) -> dict[str, NDArray[np.float32]]:
+    """Soft tokens of every image by every side, (images, tokens, width)."""
+    tokens: dict[str, list[NDArray[np.float32]]] = {name: [] for name in sides}
+    for count, question in enumerate(questions, 1):
+        pixels = as_pixels(question.square(size))
+        for name, encode in sides.items():
+            tokens[name].append(encode(pixels)[0])
+        if count % REPORT_EVERY == 0:
+            say(f"{count}/{len(questions)} images")
+    return {name: np.stack(rows) for name, rows in tokens.items()}
+
+
+def label_scores(
+    model: Path, labels: LabelSet, tokens: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float64]]:
+    """Log-probability of what each label alone decides of a caption, (images, labels), when the
+    decoder of `model` is given the soft tokens of each side instead of its own tower's.
+
+    The prompt is read once for all labels: on a processor that is most of the time.
+    """
+    import torch
+    from transformers import Gemma3ForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # it shows in pipes too
+    decoder: Any = Gemma3ForConditionalGeneration.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True
+    )
+    decoder.eval()
+    tokenizer: Any = load_tokenizer(model)
+    prompt = torch.tensor([prompt_ids(tokenizer, decoder.config.mm_tokens_per_image)])
+    is_image = torch.eq(prompt, tokenizer.convert_tokens_to_ids("<image_soft_token>"))
+    rows = [torch.tensor(text_ids(tokenizer, label_prefix(name))) for name in labels.names]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+    given = ids.clamp(min=0)
+
+    def scores(image: torch.Tensor) -> list[float]:
+        """Of one picture's soft tokens, (tokens, width)."""
+        embedded = decoder.get_input_embeddings()(prompt)
+        embedded[is_image] = image
+        read = decoder(
+            inputs_embeds=embedded, token_type_ids=is_image.long(), logits_to_keep=1, use_cache=True
+        )
+        read.past_key_values.batch_repeat_interleave(len(rows))
+        rest = decoder(input_ids=given, past_key_values=read.past_key_values).logits
+        logits = torch.cat([read.logits.expand(len(rows), -1, -1), rest[:, :-1]], dim=1)
+        logs = logits.log_softmax(-1).gather(2, given[..., None])[..., 0]
+        summed: list[float] = logs.where(ids >= 0, 0.0).double().sum(1).tolist()
+        return summed
+
+    with torch.inference_mode():
+        return {
+            side: np.array([scores(torch.from_numpy(image)) for image in images])
+            for side, images in tokens.items()
+        }
+
+
+def _fidelity(
+    name: str,
+    tokens: Mapping[str, NDArray[np.float32]],
+    scores: Mapping[str, NDArray[np.float64]],
+) -> Fidelity:
+    errors = relative_error(tokens[name], tokens[""])
+    return Fidelity(
+        largest_error=float(errors.max()),
+        mean_error=float(errors.mean()),
+        same_label=float(np.mean(scores[name].argmax(1) == scores[""].argmax(1))),
+        largest_score_difference=float(np.abs(scores[name] - scores[""]).max()),
+    )
+
+
+def _write_report(
+    checkpoint: Checkpoint, folder: Path, images: int, found: Mapping[str, Fidelity]
+) -> None:
+    size = checkpoint.vision["image_size"]
+    report = {
+        "format": FORMAT,
+        "model_sha256": weights_hash(checkpoint.folder),
+        "input": {
+            "name": PIXELS,
+            "shape": ["images", 3, size, size],
+            "image_mean": SIGLIP_MEAN,
+            "image_std": SIGLIP_STD,
+        },
+        "output": {
+            "name": SOFT_TOKENS,
+            "shape": ["images", checkpoint.image_tokens, checkpoint.text["hidden_size"]],
+            "scaled_by_root_of_width": False,
+        },
+        "files": files_in(folder),
+        "agreement": {
+            "with": "transformers, float32",
+            "images": images,
+            "files": {
+                name: {**asdict(figures), "margin": asdict(MARGINS[name])}
+                for name, figures in found.items()
+            },
+        },
+        "made_with": made_with(),
+    }
+    write_json(folder / REPORT, report)
+
+
+def write_int8(file: Path, out: Path) -> None:
+    """The graph in `file` with the weights of its matrix products at int8, a scale a column.
+
+    Activations are made eight bits as they come, a scale a product, so that the products are of
+    integers: a half to a quarter of the time. Of a weight's eight bits seven are used: processors
+    without VNNI add two products in 16 bits, and a sum cut there is wrong only on those
+    (onnxruntime.ai/docs/performance/model-optimizations/quantization.html, U8S8). Raises: OSError.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        file,
+        out,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=weights_of(file).exists(),
+    )
