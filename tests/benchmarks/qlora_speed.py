@@ -42,7 +42,7 @@ from training.tokenizer import load_tokenizer, train_tokenizer
 RECIPE = Path(__file__).resolve().parents[2] / "training/configs/medgemma-4b-it.toml"
 GEOMETRIES = {
     "demonstration": BaseGeometry(
-        1024, 256, 512, 4, 4, 2, 64, 192, 768, 6, False, image_size=112, patch_size=14,
+        1024, 256, 512, 4, 4, 2, 64, 256, 1024, 6, False, image_size=128, patch_size=16,
         image_tokens=16,
     ),
     # The tower does 0.76 as many operations an image as the decoder a conversation; in 4b, 0.74.
@@ -111,7 +111,7 @@ def make_base(folder: Path, options: argparse.Namespace) -> None:
             "hidden_size": geometry.vision_width,
             "intermediate_size": geometry.vision_feed_forward,
             "num_hidden_layers": geometry.vision_depth,
-            "num_attention_heads": 16 if geometry.vision_width > 1000 else 6,
+            "num_attention_heads": geometry.vision_width // (72 if geometry.width > 1000 else 32),
             "image_size": geometry.image_size,
             "patch_size": geometry.patch_size,
             "vision_use_head": False,
