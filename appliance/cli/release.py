@@ -74,9 +74,22 @@ def verify(config: Config, name: str | None) -> None:
 @click.option("--base", required=True, metavar="NAME", help="The model it is, or `other`.")
 @click.option("--name", default="", metavar="NAME", help="Name of the release.")
 @click.option("--labels", type=FILE, metavar="FILE", help="Label list (TOML); else the usual one.")
+@click.option(
+    "--prompt",
+    type=click.Choice(["listing", "trained"]),
+    default="listing",
+    show_default=True,
+    help="Name the labels in the prompt, or ask as this project's training does.",
+)
 @click.pass_obj
 def import_release(
-    config: Config, model: Path, projector: Path, base: str, name: str, labels: Path | None
+    config: Config,
+    model: Path,
+    projector: Path,
+    base: str,
+    name: str,
+    labels: Path | None,
+    prompt: str,
 ) -> None:
     """Make a release of a GGUF pair that someone else made.
 
@@ -89,7 +102,14 @@ def import_release(
     from appliance.wiring import open_captioner
 
     found = import_pair(
-        Wanted(model, projector, base, name, read_labels(labels) if labels else default_labels()),
+        Wanted(
+            model,
+            projector,
+            base,
+            name,
+            read_labels(labels) if labels else default_labels(),
+            lists_labels=prompt == "listing",
+        ),
         config.releases_folder,
         open_captioner,
         config.thread_count,

@@ -21,7 +21,6 @@ from appliance.core.ports import (
     Picture,
     ReleaseCard,
 )
-from appliance.core.prompt import PROMPT_VERSION
 from appliance.core.query import guideline_queries
 from appliance.errors import ApplianceError, AuditError, ImageError, ModelError
 
@@ -71,7 +70,9 @@ def consult(
     """
     release = ports.captioner.release
     result = Consultation(path, release)
-    ports.audit.append("caption.asked", {"release": release.sha256, "prompt": PROMPT_VERSION})
+    ports.audit.append(
+        "caption.asked", {"release": release.sha256, "prompt": release.prompt_version}
+    )
     try:
         _answer(result, ports, k, progress)
     except AuditError:
@@ -152,7 +153,7 @@ def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
     picture, error = result.picture, result.error
     return {
         "release": result.release.sha256,
-        "prompt": PROMPT_VERSION,
+        "prompt": result.release.prompt_version,
         "image": audit.image_mark(picture.sha256) if picture else None,
         "caption": asdict(result.caption) if result.caption else None,
         "label_probabilities": {k: round(p, 6) for k, p in result.label_probabilities.items()},

@@ -52,6 +52,7 @@ class ReleaseCard:
     labels: LabelSet
     calibration: Calibration
     image_size: int
+    prompt_version: int
 
 
 @dataclass(frozen=True)

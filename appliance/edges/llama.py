@@ -122,6 +122,7 @@ class LlamaCaptioner:
             "projector": str(self._release.projector.resolve()),
             "labels": [(label.name, label.domain) for label in card.labels],
             "image_size": card.image_size,
+            "prompt_version": card.prompt_version,
             "threads": self._threads,
         }
         self._send(child, json.dumps(load).encode() + b"\n")

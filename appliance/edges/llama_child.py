@@ -30,7 +30,12 @@ def main() -> None:
     try:
         labels = LabelSet(tuple(Label(name, domain) for name, domain in wanted["labels"]))
         engine = Engine(
-            wanted["model"], wanted["projector"], labels, wanted["image_size"], wanted["threads"]
+            wanted["model"],
+            wanted["projector"],
+            labels,
+            wanted["image_size"],
+            wanted["prompt_version"],
+            wanted["threads"],
         )
     except EngineError as exc:
         _reply(replies, {"error": str(exc)})

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from appliance.core.caption import caption_grammar, label_opening, label_prefix
 from appliance.core.labels import LabelSet
-from appliance.core.prompt import split_prompt
+from appliance.core.prompt import LISTING_VERSION, split_prompt
 
 T = TypeVar("T")
 
@@ -43,7 +43,13 @@ def _discard_log(level: int, text: bytes, user_data: Any) -> None:
 
 class Engine:
     def __init__(
-        self, model: str, projector: str, labels: LabelSet, image_size: int, threads: int
+        self,
+        model: str,
+        projector: str,
+        labels: LabelSet,
+        image_size: int,
+        prompt_version: int,
+        threads: int,
     ) -> None:
         """Load both files. Raises: EngineError."""
         llama_cpp.llama_log_set(_discard_log, ctypes.c_void_p(0))
@@ -77,7 +83,8 @@ class Engine:
         self.spent_s: dict[str, float] = {}
         """Of the last reading: seconds by step."""
         self._grammar = caption_grammar(labels).encode()
-        self._before, self._after = (self.tokens(text) for text in split_prompt())
+        listed = labels.names if prompt_version == LISTING_VERSION else ()
+        self._before, self._after = (self.tokens(text) for text in split_prompt(listed))
         if llama_cpp.llama_vocab_get_add_bos(self._vocab):
             self._before.insert(0, llama_cpp.llama_vocab_bos(self._vocab))
         self._prefixes = [self.tokens(label_prefix(name)) for name in labels.names]

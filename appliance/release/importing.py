@@ -19,7 +19,7 @@ from typing import Any
 from appliance.core.decision import UNMEASURED
 from appliance.core.labels import DOMAINS, LabelSet
 from appliance.core.ports import Captioner
-from appliance.core.prompt import PROMPT_VERSION
+from appliance.core.prompt import LISTING_VERSION, PROMPT_VERSION
 from appliance.errors import ConfigError, ModelError, ModelFileError, ReleaseError
 from appliance.release.bases import check_base, terms
 from appliance.release.box import this_machine
@@ -62,6 +62,8 @@ class Wanted:
     name: str
     """Of the release; empty: made of the base and the quantization."""
     labels: LabelSet
+    lists_labels: bool
+    """Whether the prompt names the labels: a model that was not taught them must be told."""
 
 
 def import_pair(
@@ -156,7 +158,7 @@ def _manifest(
         "fine_tuned": False,
         "data": [{"name": wanted.base, "terms": known_terms}],
         "image_size": facts.image_size,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": LISTING_VERSION if wanted.lists_labels else PROMPT_VERSION,
         "labels": [asdict(label) for label in wanted.labels],
         "calibration": asdict(UNMEASURED),
         "evaluation": None,

@@ -15,7 +15,7 @@ from typing import Any
 from appliance.core.decision import Calibration
 from appliance.core.labels import DOMAINS, Label, LabelSet
 from appliance.core.ports import ReleaseCard
-from appliance.core.prompt import PROMPT_VERSION
+from appliance.core.prompt import LISTING_VERSION, PROMPT_VERSION
 from appliance.errors import ReleaseError
 
 MANIFEST = "release.json"
@@ -76,10 +76,10 @@ def read_release(directory: Path) -> Release:
         raise ReleaseError(
             f"the release manifest cannot be read ({type(exc).__name__}: {exc}): {path}", COPY_AGAIN
         ) from exc
-    if prompt_version != PROMPT_VERSION:
+    if prompt_version not in (PROMPT_VERSION, LISTING_VERSION):
         raise ReleaseError(
             f"the release was made for prompt {prompt_version}, "
-            f"this appliance speaks prompt {PROMPT_VERSION}: {path}",
+            f"this appliance speaks {PROMPT_VERSION} and {LISTING_VERSION}: {path}",
             "install the appliance version that the release came with",
         )
     return release
@@ -158,5 +158,6 @@ def _release(directory: Path, manifest: dict[str, Any], sha256: str) -> Release:
             thresholds={domain: float(calibration["thresholds"][domain]) for domain in DOMAINS},
         ),
         image_size=int(manifest["image_size"]),
+        prompt_version=manifest["prompt_version"],
     )
     return Release(directory, str(manifest["version"]), card, files, manifest)

@@ -30,6 +30,7 @@ CARD = ReleaseCard(
     labels=LABELS,
     calibration=Calibration(1.0, 0.1, {"skin": 0.2, "fundus": 0.2, "chest": 0.2}),
     image_size=4,
+    prompt_version=1,
 )
 SPECKLED = bytes(range(0, 240, 5))
 """4 x 4 RGB with contrast."""

@@ -164,6 +164,16 @@ def test_a_picture_of_another_size_is_refused(captioner: LlamaCaptioner, release
     assert captioner.read(picture(0, release)).text
 
 
+def test_the_prompt_that_lists_the_labels_is_another_question(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    card = replace(release.card, prompt_version=2)
+    with LlamaCaptioner(replace(release, card=card), threads=2) as told:
+        reading = told.read(picture(1, release))
+    assert reading.label_scores != captioner.read(picture(1, release)).label_scores
+    assert all(map(math.isfinite, reading.label_scores))
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

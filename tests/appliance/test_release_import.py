@@ -241,7 +241,9 @@ def releases(home: Path) -> Path:
 
 
 def wanted(**changes: Any) -> Wanted:
-    whole = Wanted(BUILT_IN / MODEL, BUILT_IN / PROJECTOR, "other", "trial", default_labels())
+    whole = Wanted(
+        BUILT_IN / MODEL, BUILT_IN / PROJECTOR, "other", "trial", default_labels(), False
+    )
     return replace(whole, **changes)
 
 
@@ -253,7 +255,8 @@ def test_an_imported_pair_is_a_release_that_says_what_it_is(
     chest_dicom: Path, releases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = [str(BUILT_IN / MODEL), str(BUILT_IN / PROJECTOR)]
-    assert run(["--threads", "1", "release", "import", *pair, "--base", "other"]) == 0
+    asked = ["release", "import", *pair, "--base", "other", "--prompt", "trained"]
+    assert run(["--threads", "1", *asked]) == 0
     [name] = [name for name in release_names(releases) if name != "demonstration"]
     assert name == "other-f16"
     found = read_release(releases / name)
@@ -278,6 +281,11 @@ def test_an_imported_pair_is_a_release_that_says_what_it_is(
     assert answer["caption"] is not None
     assert run(arguments) == 0
     assert "NOT MEASURED HERE" in capsys.readouterr().out
+
+
+def test_a_model_that_was_not_taught_the_labels_is_told_them(releases: Path) -> None:
+    told = imported(releases, name="told", lists_labels=True)
+    assert (told.card.prompt_version, imported(releases).card.prompt_version) == (2, 1)
 
 
 def test_a_name_that_is_taken_or_is_no_name_is_refused(releases: Path) -> None:

@@ -24,7 +24,7 @@ class Recording(Captioner):
     @property
     def release(self) -> ReleaseCard:
         calibration = Calibration(1.0, 0.1, dict.fromkeys(DOMAINS, 0.0))
-        return ReleaseCard("recording", "", True, LABELS, calibration, image_size=28)
+        return ReleaseCard("recording", "", True, LABELS, calibration, 28, 1)
 
     def read(self, picture: Picture) -> Reading:
         self.shown.append(picture)
