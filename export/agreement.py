@@ -7,28 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import CaptionFormatError, parse_caption
 from appliance.core.labels import LabelSet
 from appliance.core.ports import Picture
 from appliance.core.prompt import split_prompt
 from appliance.release.manifest import Release
 from appliance.wiring import open_captioner
+from export.checkpoint import read_checkpoint
 from export.errors import ExportError
+from export.onnx_encoder import as_pixels, load_tower, relative_error, torch_encoder
 from training.conversation import text_ids
 from training.evaluation.answered import AnsweredImage
+from training.evaluation.figures import is_caption
 from training.evaluation.questions import Question
 from training.tokenizer import load_tokenizer
-
-if TYPE_CHECKING:
-    import torch
-
-AT_ONCE = 4
-"""Images that transformers encodes together."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def agreement(
         same_label=float(np.mean([a.found == b.found for a, b in pairs])),
         same_text=float(np.mean([a.text == b.text for a, b in pairs])),
         caption_similarity=float(np.mean([similarity(a.text, b.text) for a, b in pairs])),
-        json_valid=float(np.mean([_is_caption(b.text, labels) for b in exported])),
+        json_valid=float(np.mean([is_caption(b.text, labels) for b in exported])),
         drift=float(np.quantile(divergence, 0.95)),
         drift_mean=float(divergence.mean()),
         embedding_error=max(embedding_errors),
@@ -119,22 +114,15 @@ def embedding_errors(
     model: Path, release: Release, questions: Sequence[Question], threads: int
 ) -> list[float]:
     """Relative distance of each image's soft tokens between transformers and llama.cpp."""
-    import torch
-    from transformers import Gemma3ForConditionalGeneration
-
-    parent = Gemma3ForConditionalGeneration.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True
-    ).eval()
+    parent = torch_encoder(load_tower(read_checkpoint(model)))
     size = release.card.image_size
     errors = []
-    with open_captioner(release, threads) as captioner, torch.no_grad():
-        for start in range(0, len(questions), AT_ONCE):
-            squares = [question.square(size) for question in questions[start : start + AT_ONCE]]
-            wanted = parent.get_image_features(_pixels(squares)).pooler_output.numpy()
-            for square, want in zip(squares, wanted, strict=True):
-                picture = Picture(square.tobytes(), size, "", "memory", size, size, None)
-                found = captioner.embed(picture)
-                errors.append(float(np.linalg.norm(found - want) / np.linalg.norm(want)))
+    with open_captioner(release, threads) as captioner:
+        for question in questions:
+            square = question.square(size)
+            found = captioner.embed(Picture(square.tobytes(), size, "", "memory", size, size, None))
+            error = relative_error(found[None], parent(as_pixels(square)))
+            errors.append(float(error[0]))
     return errors
 
 
@@ -154,17 +142,3 @@ def check_prompt_tokens(folder: Path, model: Path, labels: LabelSet) -> None:
                 raise ExportError(f"tokens differ for {text!r}: {ours} and {theirs}")
     finally:
         llama.close()
-
-
-def _pixels(squares: Sequence[NDArray[np.uint8]]) -> "torch.Tensor":
-    import torch
-
-    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _is_caption(text: str, labels: LabelSet) -> bool:
-    try:
-        parse_caption(text, labels)
-    except CaptionFormatError:
-        return False
-    return True

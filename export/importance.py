@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from appliance.core.labels import DOMAINS
 from appliance.release.manifest import hash_file
+from export.aside import refuse_existing, unwritable
 from export.checkpoint import read_checkpoint
 from export.errors import ExportError
-from export.pair import refuse_existing, unwritable
 from training.checkpoint import weights_hash
 from training.conversation import conversation
 from training.datasets import encoded_images

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.aside import refuse_existing, written_aside
 from export.errors import ExportError
 from export.onnx_file import files_in, made_with, open_session, write_graph, write_json
 from export.stored_tensor import weight_files
@@ -61,14 +62,11 @@ def write_embedder(
 
     Raises: ExportError, also when a cosine is under its margin; then nothing is at `out`.
     """
-    if out.exists():
-        raise ExportError(f"there is something at {out} already; choose another folder")
+    refuse_existing(out)
     if len(texts) < 2:
         raise ExportError(f"{len(texts)} texts to compare on; give at least two")
     model = _open(folder)
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with written_aside(out) as aside:
         for precision in LOWEST_COSINE:
             (aside / precision).mkdir(parents=True)
             shutil.copy2(folder / TOKENIZER, aside / precision / TOKENIZER)
@@ -85,11 +83,6 @@ def write_embedder(
         for precision, figures in found.items():
             refuse_outside(precision, figures)
             _write_report(folder, model, aside / precision, len(texts), figures)
-        aside.rename(out)
-    except OSError as exc:
-        raise ExportError(f"{out}: not written ({exc})") from exc
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return found
 
 

@@ -9,7 +9,6 @@ llama.cpp's mtmd_encode_chunk give. Gemma multiplies the embeddings of text by t
 width; soft tokens are not, and nobody may do it after.
 """
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from appliance.core.caption import label_prefix
 from appliance.core.labels import LabelSet
+from export.aside import refuse_existing, written_aside
 from export.checkpoint import Checkpoint, read_checkpoint
 from export.errors import ExportError
 from export.onnx_file import (
@@ -91,14 +91,10 @@ def write_encoder(
 
     Raises: ExportError, also when a figure is outside its margin; then nothing is at `out`.
     """
-    if out.exists():
-        raise ExportError(f"there is something at {out} already; choose another folder")
+    refuse_existing(out)
     checkpoint = read_checkpoint(model)
     questions = read_questions(data, "test", images_per_domain)
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
+    with written_aside(out) as aside:
         say("writing the graphs")
         tower = load_tower(checkpoint)
         write_graphs(checkpoint, tower, aside)
@@ -115,11 +111,6 @@ def write_encoder(
         for name, figures in found.items():
             refuse_outside(name, figures)
         _write_report(checkpoint, aside, len(questions), found)
-        aside.rename(out)
-    except OSError as exc:
-        raise ExportError(f"{out}: not written ({exc})") from exc
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return found
 
 

@@ -6,14 +6,13 @@ Knows how such a folder is written and read; not how weights become GGUF, nor wh
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from appliance.release.manifest import MODEL, PROJECTOR, ReleaseFile, hash_file
+from export.aside import refuse_existing, written_aside
 from export.checkpoint import read_checkpoint
 from export.errors import ExportError
 from export.text_gguf import write_text_gguf
@@ -128,36 +127,6 @@ def describe(folder: Path, source: PairSource) -> dict[str, ReleaseFile]:
     text = json.dumps({"format": FORMAT, **asdict(source), "files": declared}, indent=1)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     return files
-
-
-def refuse_existing(out: Path) -> None:
-    """Raises: ExportError."""
-    if out.exists():
-        raise ExportError(f"there is something at {out} already; choose another place")
-
-
-@contextmanager
-def written_aside(out: Path) -> Iterator[Path]:
-    """A folder to fill; it becomes `out` when it is whole, else it is taken away.
-
-    Raises: ExportError where the system would not write.
-    """
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        aside.rename(out)
-    except BaseException as exc:
-        shutil.rmtree(aside, ignore_errors=True)
-        if isinstance(exc, OSError):
-            raise unwritable(out, exc) from exc
-        raise
-
-
-def unwritable(out: Path, exc: OSError) -> ExportError:
-    reason = exc.strerror or "the disk took a part only"  # numpy's own gives none
-    return ExportError(f"{out}: cannot be written ({reason}); make room or choose another folder")
 
 
 def _described(said: dict[str, Any]) -> tuple[PairSource, dict[str, ReleaseFile]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.release.manifest import MODEL, PROJECTOR
+from export.aside import refuse_existing, written_aside
 from export.errors import ExportError
 from export.importance import Importance, read_importance
 from export.pair import (
@@ -30,8 +31,6 @@ from export.pair import (
     TextKind,
     describe,
     read_pair,
-    refuse_existing,
-    written_aside,
 )
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from typing import Any
 
 from appliance.core.calibration import calibrate, decision_figures
 from appliance.release.manifest import MANIFEST, hash_file, read_release, verify, write_manifest
+from export.aside import refuse_existing
 from export.card import Card
 from export.draft import draft_manifest, write_draft
 from export.errors import ExportError
 from export.gate import Verdict, read_verdict, refuse_other_parent
 from export.model_card import MODEL_CARD, model_card
 from export.onnx_encoder import REPORT
-from export.pair import Pair, read_pair, refuse_existing
+from export.pair import Pair, read_pair
 from training.datasets import Split
 from training.evaluation.answered import AnsweredImage, read_evaluation
 from training.evaluation.figures import evaluate

@@ -13,7 +13,7 @@ ConfigChange = Callable[[dict[str, Any]], None]
 CopyModel = Callable[..., Path]
 WriteRelease = Callable[..., Path]
 
-STEPS = 120
+STEPS = 180
 """Enough for captions that parse; labels stay uncertain, so scores have something to differ in."""
 
 

@@ -152,7 +152,7 @@ def write_pair(folder: Path, pair: Path, like: Path) -> None:
     checkpoint = read_checkpoint(folder)
     write_text_gguf(checkpoint, pair / MODEL, "tiny")
     write_vision_gguf(checkpoint, pair / PROJECTOR, "tiny")
-    manifest = json.loads((like / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads((like / MANIFEST).read_text(encoding="utf-8")) | {"files": {}}
     for name in (MODEL, PROJECTOR):
         file = pair / name
         manifest["files"][name] = {"sha256": hash_file(file), "size_bytes": file.stat().st_size}

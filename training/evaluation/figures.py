@@ -27,7 +27,7 @@ def evaluate(labels: LabelSet, images: Sequence[AnsweredImage]) -> dict[str, Any
     strata, left_out = _strata(images)
     return {
         "images": len(images),
-        "json_valid": float(np.mean([_is_caption(image.text, labels) for image in images])),
+        "json_valid": float(np.mean([is_caption(image.text, labels) for image in images])),
         "label_in_list": float(np.mean([_names_label(image.text, labels) for image in images])),
         "domain_right": float(
             np.mean([labels.domain_of(image.found) == image.domain for image in images])
@@ -116,7 +116,8 @@ def _balanced_accuracy(images: Sequence[AnsweredImage]) -> float:
     return float(np.mean([np.mean(right) for right in by_label.values()]))
 
 
-def _is_caption(text: str, labels: LabelSet) -> bool:
+def is_caption(text: str, labels: LabelSet) -> bool:
+    """Whether the clinic can read it."""
     try:
         parse_caption(text, labels)
     except CaptionFormatError:
