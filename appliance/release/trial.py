@@ -62,7 +62,7 @@ def try_pair(captioner: Captioner, say: Callable[[str], None]) -> Trial:
             "the pair does not see: drawings of skin, eye and chest read much alike ("
             + ", ".join(f"{domain} {nats:+.1f}" for domain, nats in apart.items())
             + "), so the projector belongs to another model",
-            GET_PAIR,
+            f"{GET_PAIR}; or, if they are, try the other --prompt",
         )
     return Trial(len(every), whole, apart)
 

@@ -18,7 +18,7 @@ import pytest
 from gguf_files import MARKS, Metadata, Tensors, projector, text_model, write_gguf
 
 from appliance.cli.main import run
-from appliance.core.labels import Label, LabelSet
+from appliance.core.labels import DOMAINS, Label, LabelSet
 from appliance.errors import ApplianceError, ConfigError, ModelFileError
 from appliance.release.bases import BASES, check_base
 from appliance.release.gguf_header import read_gguf_header
@@ -27,7 +27,7 @@ from appliance.release.importing import Wanted, import_pair
 from appliance.release.label_list import default_labels, read_labels
 from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, Release, read_release, verify
 from appliance.release.shelf import BUILT_IN, release_names
-from appliance.release.trial import LEAST_TOLD_APART_NATS, told_apart
+from appliance.release.trial import LEAST_TOLD_APART_NATS, Trial, told_apart
 from appliance.wiring import open_captioner
 
 Change = Callable[[Metadata, Tensors], None]
@@ -283,7 +283,12 @@ def test_an_imported_pair_is_a_release_that_says_what_it_is(
     assert "NOT MEASURED HERE" in capsys.readouterr().out
 
 
-def test_a_model_that_was_not_taught_the_labels_is_told_them(releases: Path) -> None:
+def test_a_model_that_was_not_taught_the_labels_is_told_them(
+    releases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one was taught otherwise: told the labels, it may fail the drawings."""
+    passed = Trial(6, 6, dict.fromkeys(DOMAINS, 3.0))
+    monkeypatch.setattr("appliance.release.importing.try_pair", lambda captioner, say: passed)
     told = imported(releases, name="told", lists_labels=True)
     assert (told.card.prompt_version, imported(releases).card.prompt_version) == (2, 1)
 
