@@ -97,18 +97,5 @@ def captioner(data: Path, captions: Path, config: Path, run: Path) -> None:
     click.echo(train_captioner(recipe, data, captions, run, say))
 
 
-@main.command()
-@click.argument("adapters", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-def average(adapters: tuple[Path, ...], out: Path) -> None:
-    """Write the mean of ADAPTERS, trained on one base, as one adapter in OUT."""
-    from training.qlora.average import AverageError, average_adapters
-
-    try:
-        click.echo(average_adapters(adapters, out))
-    except AverageError as exc:
-        raise click.ClickException(str(exc)) from exc
-
-
 if __name__ == "__main__":
     main()

@@ -199,7 +199,7 @@ def test_the_demonstration_release_says_what_it_is(release: Release) -> None:
     manifest = release.manifest
     assert manifest["evaluation"]["json_valid"] == 1.0
     assert manifest["evaluation"]["domain_right"] >= 0.95
-    floors = {"skin": 0.55, "fundus": 0.29, "chest": 0.72}
+    floors = {"skin": 0.6, "fundus": 0.35, "chest": 0.77}
     for domain, floor in floors.items():
         assert manifest["evaluation"]["domains"][domain]["balanced_accuracy"] >= floor
     assert manifest["agreement"]["same_label"] >= 0.98
