@@ -1,8 +1,6 @@
 """`python -m export`: each verb is one step from a model to a release."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +8,7 @@ import click
 
 from export.card import DEMONSTRATION, read_card
 from export.errors import ExportError
-from training.datasets import DatasetError
+from training.plain_errors import plain_errors
 
 if TYPE_CHECKING:
     from export.pair import ProjectorKind, TextKind
@@ -32,7 +30,7 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     """Fold ADAPTER into BASE at full precision; OUT is the merged model's folder."""
     from export.merge import merge as fold
 
-    with _errors():
+    with plain_errors(ExportError):
         changes = fold(base, adapter, out, _say)
     for change in changes:
         click.echo(f"{change.name}  {change.relative:.2%}  largest {change.largest:.3g}", err=True)
@@ -47,7 +45,7 @@ def gguf(model: Path, out: Path, name: str | None) -> None:
     """Write MODEL as a pair of GGUF files at F16, in the new folder OUT."""
     from export.pair import write_pair
 
-    with _errors():
+    with plain_errors(ExportError):
         write_pair(model, out, name or out.name, _say)
     click.echo(out)
 
@@ -62,7 +60,7 @@ def importance(model: Path, out: Path, data: Path, captions: Path, images: int) 
     """Measure on our own captions which inputs of MODEL matter; OUT is an imatrix file."""
     from export.importance import write_importance
 
-    with _errors():
+    with plain_errors(ExportError):
         write_importance(model, out, data, captions, images, _say)
     click.echo(out)
 
@@ -87,7 +85,7 @@ def quantize(
     """Write the F16 PAIR at fewer bits, in the new folder OUT."""
     from export.quantize import quantize as reduce
 
-    with _errors():
+    with plain_errors(ExportError):
         reduce(pair, out, text, projector, importance, threads, _say)
     click.echo(out)
 
@@ -109,7 +107,7 @@ def gate(
     """
     from export.gate import run_gate
 
-    with _errors():
+    with plain_errors(ExportError):
         verdict = run_gate(model, pair, out, data, read_card(card), per_domain, threads, _say)
     for check in verdict.checks:
         _say(f"{'within' if check.passes else 'OUTSIDE'}  {check}")
@@ -144,7 +142,7 @@ def release(
     """Calibrate and measure PAIR, written from MODEL; OUT is the release directory."""
     from export.release import write_release
 
-    with _errors():
+    with plain_errors(ExportError):
         written = write_release(
             model,
             pair,
@@ -171,7 +169,7 @@ def onnx(model: Path, out: Path, data: Path, per_domain: int, threads: int) -> N
     """Write MODEL's vision encoder as ONNX, at float32 and int8, in the new folder OUT."""
     from export.onnx_encoder import write_encoder
 
-    with _errors():
+    with plain_errors(ExportError):
         found = write_encoder(model, out, data, per_domain, threads, _say)
     for name, figures in found.items():
         _say(f"{name}  {figures}")
@@ -187,7 +185,7 @@ def embedder(folder: Path, out: Path, texts: Path | None, threads: int) -> None:
     """Write the sentence-transformers model in FOLDER as ONNX, in OUT/fp32 and OUT/int8."""
     from export.onnx_embedder import caption_texts, read_texts, write_embedder
 
-    with _errors():
+    with plain_errors(ExportError):
         compared = read_texts(texts) if texts else caption_texts()
         found = write_embedder(folder, out, compared, threads, _say)
     for precision, figures in found.items():
@@ -197,20 +195,6 @@ def embedder(folder: Path, out: Path, texts: Path | None, threads: int) -> None:
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What a person can mend, in one line and without a traceback."""
-    from appliance.errors import ApplianceError
-    from training.evaluation.answered import EvaluationError
-
-    try:
-        yield
-    except ApplianceError as exc:
-        raise click.ClickException(f"{exc.message}; {exc.hint}") from exc
-    except (ExportError, DatasetError, EvaluationError) as exc:
-        raise click.ClickException(str(exc)) from exc
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.core.caption import is_caption
 from appliance.core.labels import LabelSet
 from appliance.core.ports import Picture
 from appliance.core.prompt import split_prompt
@@ -21,7 +22,6 @@ from export.errors import ExportError
 from export.onnx_encoder import as_pixels, load_tower, relative_error, torch_encoder
 from training.conversation import text_ids
 from training.evaluation.answered import AnsweredImage
-from training.evaluation.figures import is_caption
 from training.evaluation.questions import Question
 from training.tokenizer import load_tokenizer
 

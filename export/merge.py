@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.aside import refuse_existing
 from export.checkpoint import canonical_name
 from export.errors import ExportError
 from export.stored_tensor import KINDS, tensors_in, weight_files
@@ -65,8 +66,7 @@ def merge(base: Path, adapter: Path, out: Path, say: Callable[[str], None]) -> l
 
     Raises: ExportError, and then there is nothing at `out`.
     """
-    if out.exists():
-        raise ExportError(f"there is something at {out} already; choose another folder")
+    refuse_existing(out)
     pairs, trained = read_adapter(adapter)
     shards = weight_files(base)
     made_of = {"base_sha256": weights_hash(base), "adapter_sha256": weights_hash(adapter)}

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.caption import label_prefix
 from appliance.core.labels import LabelSet
 from export.aside import refuse_existing, written_aside
 from export.checkpoint import Checkpoint, read_checkpoint
@@ -32,7 +31,7 @@ from export.onnx_file import (
 )
 from export.vision_gguf import SIGLIP_MEAN, SIGLIP_STD, VISION
 from training.checkpoint import weights_hash
-from training.conversation import prompt_ids, text_ids
+from training.evaluation.asking import label_scorer
 from training.evaluation.questions import Question, read_questions
 from training.labels import label_set
 from training.tokenizer import load_tokenizer
@@ -237,11 +236,8 @@ def _encoded(
 def label_scores(
     model: Path, labels: LabelSet, tokens: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Log-probability of what each label alone decides of a caption, (images, labels), when the
-    decoder of `model` is given the soft tokens of each side instead of its own tower's.
-
-    The prompt is read once for all labels: on a processor that is most of the time.
-    """
+    """Log-probability of each label, (images, labels), when the decoder of `model` is given the
+    soft tokens of each side instead of its own tower's."""
     import torch
     from transformers import Gemma3ForConditionalGeneration
     from transformers.utils import logging
@@ -250,33 +246,8 @@ def label_scores(
     decoder: Any = Gemma3ForConditionalGeneration.from_pretrained(
         model, dtype=torch.float32, local_files_only=True
     )
-    decoder.eval()
-    tokenizer: Any = load_tokenizer(model)
-    prompt = torch.tensor([prompt_ids(tokenizer, decoder.config.mm_tokens_per_image)])
-    is_image = torch.eq(prompt, tokenizer.convert_tokens_to_ids("<image_soft_token>"))
-    rows = [torch.tensor(text_ids(tokenizer, label_prefix(name))) for name in labels.names]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-    given = ids.clamp(min=0)
-
-    def scores(image: torch.Tensor) -> list[float]:
-        """Of one picture's soft tokens, (tokens, width)."""
-        embedded = decoder.get_input_embeddings()(prompt)
-        embedded[is_image] = image
-        read = decoder(
-            inputs_embeds=embedded, token_type_ids=is_image.long(), logits_to_keep=1, use_cache=True
-        )
-        read.past_key_values.batch_repeat_interleave(len(rows))
-        rest = decoder(input_ids=given, past_key_values=read.past_key_values).logits
-        logits = torch.cat([read.logits.expand(len(rows), -1, -1), rest[:, :-1]], dim=1)
-        logs = logits.log_softmax(-1).gather(2, given[..., None])[..., 0]
-        summed: list[float] = logs.where(ids >= 0, 0.0).double().sum(1).tolist()
-        return summed
-
-    with torch.inference_mode():
-        return {
-            side: np.array([scores(torch.from_numpy(image)) for image in images])
-            for side, images in tokens.items()
-        }
+    scores_of = label_scorer(decoder.eval(), load_tokenizer(model), labels)
+    return {side: np.array(scores_of(torch.from_numpy(images))) for side, images in tokens.items()}
 
 
 def _fidelity(

@@ -58,6 +58,8 @@ def write_release(
     aside, answers = out.with_name(out.name + ".partial"), out.with_name(out.name + ".answers")
     manifest = draft_manifest(model, pair, card, version)
     write_draft(aside, pair, manifest)
+    if encoder is not None:
+        _take_encoder(encoder, pair, aside, manifest)
 
     def answered(split: Split) -> tuple[AnsweredImage, ...]:
         subject = read_subject(aside, None, threads)
@@ -81,8 +83,6 @@ def write_release(
         "margins": {check.measure: check.margin for check in verdict.checks},
         "override": override if verdict.outside else None,
     }
-    if encoder is not None:
-        _take_encoder(encoder, pair, aside, manifest)
     (aside / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     _declare(manifest, aside / MODEL_CARD)
     write_manifest(aside, manifest)

@@ -67,6 +67,15 @@ def parse_caption(text: str, labels: LabelSet) -> Caption:
     return Caption(**value)
 
 
+def is_caption(text: str, labels: LabelSet) -> bool:
+    """Whether the clinic can read it."""
+    try:
+        parse_caption(text, labels)
+    except CaptionFormatError:
+        return False
+    return True
+
+
 def caption_grammar(labels: LabelSet) -> str:
     """GBNF (llama.cpp's grammar form) that admits one caption and nothing after it; how long a
     field may be is checked by `parse_caption`.

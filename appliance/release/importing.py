@@ -11,18 +11,17 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from appliance.core.decision import UNMEASURED
 from appliance.core.labels import DOMAINS, LabelSet
-from appliance.core.ports import Captioner
 from appliance.core.prompt import LISTING_VERSION, PROMPT_VERSION
 from appliance.errors import ConfigError, ModelError, ModelFileError, ReleaseError
 from appliance.release.bases import check_base, terms
-from appliance.release.box import this_machine
+from appliance.release.box import OpenCaptioner, this_machine
 from appliance.release.drawings import draw
 from appliance.release.gguf_header import GgufHeader, read_gguf_header
 from appliance.release.gguf_pair import PairFacts, check_pair
@@ -39,7 +38,6 @@ from appliance.release.manifest import (
 from appliance.release.shelf import BUILT_IN, DEMONSTRATION, PARTIAL
 from appliance.release.trial import Trial, try_pair
 
-OpenCaptioner = Callable[[Release, int], AbstractContextManager[Captioner]]
 Say = Callable[[str], None]
 
 RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
@@ -190,10 +188,7 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = os.open(folder, os.O_RDONLY)
     except OSError as exc:
-        raise ConfigError(
-            f"the releases folder cannot be written ({exc.strerror}): {folder}",
-            "check the folder's permissions, or set APPLIANCE_HOME",
-        ) from exc
+        raise _unwritable(folder, exc) from exc
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -212,10 +207,14 @@ def _clear(folder: Path, aside: Path) -> None:
             shutil.rmtree(left)
         aside.mkdir()
     except OSError as exc:
-        raise ConfigError(
-            f"the releases folder cannot be written ({exc.strerror}): {folder}",
-            "check the folder's permissions, or set APPLIANCE_HOME",
-        ) from exc
+        raise _unwritable(folder, exc) from exc
+
+
+def _unwritable(folder: Path, exc: OSError) -> ConfigError:
+    return ConfigError(
+        f"the releases folder cannot be written ({exc.strerror}): {folder}",
+        "check the folder's permissions, or set APPLIANCE_HOME",
+    )
 
 
 def _refuse_beyond_memory(size_bytes: int) -> None:

@@ -16,7 +16,7 @@ from appliance.core.calibration import (
     reliability_bins,
     wilson,
 )
-from appliance.core.caption import CaptionFormatError, parse_caption
+from appliance.core.caption import is_caption
 from appliance.core.decision import Calibration, probabilities
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 from appliance.core.ports import Captioner, Images
@@ -152,7 +152,7 @@ def _evaluation(
     return {
         "split": "the site's pictures that were not calibrated on",
         "images": len(answered),
-        "json_valid": _share([_is_caption(one, labels) for one in answered]),
+        "json_valid": _share([is_caption(one.answer.text, labels) for one in answered]),
         "domain_right": _share(
             [labels.domain_of(_found(one, labels)) == _domain(one, labels) for one in answered]
         ),
@@ -208,14 +208,6 @@ def _found(one: Answered, labels: LabelSet) -> str:
     """The likeliest label."""
     scores = one.label_scores
     return labels.names[scores.index(max(scores))]
-
-
-def _is_caption(one: Answered, labels: LabelSet) -> bool:
-    try:
-        parse_caption(one.answer.text, labels)
-    except CaptionFormatError:
-        return False
-    return True
 
 
 def _share(claims: Sequence[bool]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.core.caption import CaptionFormatError, parse_caption
+from appliance.core.caption import is_caption
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 from appliance.core.ports import Captioner, Reading
 from appliance.errors import ModelError, ModelFileError, ReleaseError
@@ -50,7 +50,7 @@ def try_pair(captioner: Captioner, say: Callable[[str], None]) -> Trial:
         say(f"trying the pair on drawing {number + 1} of {PER_KIND * len(DOMAINS)}")
         readings[domain].append(_read(captioner, domain, number // len(DOMAINS)))
     every = [reading for inside in readings.values() for reading in inside]
-    whole = sum(_is_whole(reading, labels) for reading in every)
+    whole = sum(is_caption(reading.text, labels) for reading in every)
     if not whole:  # one that was not taught to write them runs on now and then
         raise ModelFileError(
             f"the pair does not write captions: none of {len(every)} was whole",
@@ -106,11 +106,3 @@ def _read(captioner: Captioner, domain: Domain, variant: int) -> Reading:
             "the pair gives scores that are no numbers: a damaged or faulty conversion", GET_PAIR
         )
     return reading
-
-
-def _is_whole(reading: Reading, labels: LabelSet) -> bool:
-    try:
-        parse_caption(reading.text, labels)
-    except CaptionFormatError:
-        return False
-    return True

@@ -60,15 +60,13 @@ def ask_model(
     tokenizer = load_tokenizer(folder)
     size = model.config.vision_config.image_size
     prompt = prompt_ids(tokenizer, model.config.mm_tokens_per_image)
-    scored = [_label_ids(tokenizer, name) for name in labels.names]
-    columns = enumerate(zip(*scored, strict=False))
-    shared = next(place for place, column in columns if len(set(column)) > 1)
-    common, tails = scored[0][:shared], [ids[shared:] for ids in scored]
+    scores_of = label_scorer(model, tokenizer, labels)
     for start in range(0, len(questions), BATCH):
         squares = [question.square(size) for question in questions[start : start + BATCH]]
         images = torch.stack([torch.from_numpy(rgb.copy()) for rgb in squares])
         pixels = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).to(device, model.dtype)
-        scores = _label_scores(model, [*prompt, *common], tails, pixels)
+        with torch.no_grad():
+            scores = scores_of(model.get_image_features(pixels).pooler_output)
         texts = _captions(model, tokenizer, prompt, pixels) if write else [""] * len(squares)
         yield from map(Answer, texts, scores)
 
@@ -81,6 +79,44 @@ def with_progress(
         yield answer
         if count % REPORT_EVERY == 0:
             say(f"{count}/{total} images")
+
+
+def label_scorer(
+    model: Any, tokenizer: Any, labels: LabelSet
+) -> Callable[[Any], list[tuple[float, ...]]]:
+    """What gives each label's log-probability after the prompt, as the clinic scores it, for every
+    image of some soft tokens (images, image tokens, text width)."""
+    import torch
+
+    scored = [_label_ids(tokenizer, name) for name in labels.names]
+    columns = enumerate(zip(*scored, strict=False))
+    shared = next(place for place, column in columns if len(set(column)) > 1)
+    common, tails = scored[0][:shared], [ids[shared:] for ids in scored]
+    longest = max(map(len, tails))
+    prompt = [*prompt_ids(tokenizer, model.config.mm_tokens_per_image), *common]
+    rows = [[*prompt, *tail, *[0] * (longest - len(tail))] for tail in tails]
+    ids = torch.tensor(rows, device=model.device)
+    is_image = ids == tokenizer.convert_tokens_to_ids("<image_soft_token>")
+
+    def of_image(tokens: Any) -> tuple[float, ...]:
+        embedded = model.get_input_embeddings()(ids)
+        embedded[is_image] = tokens.repeat(len(tails), 1).to(embedded.dtype)
+        logits = model(
+            inputs_embeds=embedded,
+            token_type_ids=is_image.long(),
+            logits_to_keep=longest + 1,  # a 4B model's vocabulary over whole prompts is 3 GB
+        ).logits
+        logs = logits.float().log_softmax(-1).cpu()
+        return tuple(
+            float(sum(logs[row, place, token] for place, token in enumerate(tail)))
+            for row, tail in enumerate(tails)
+        )
+
+    def scores_of(images: Any) -> list[tuple[float, ...]]:
+        with torch.no_grad():
+            return [of_image(tokens) for tokens in images]
+
+    return scores_of
 
 
 def _load_model(folder: Path, adapter: Path | None, dtype: Any) -> Any:
@@ -123,35 +159,3 @@ def _label_ids(tokenizer: Any, name: str) -> list[int]:
     return [
         i for i, (start, _) in zip(made.input_ids, made.offset_mapping, strict=True) if start < end
     ]
-
-
-def _label_scores(
-    model: Any, prompt: list[int], tails: list[list[int]], pixels: Any
-) -> list[tuple[float, ...]]:
-    """Of each image in `pixels`, (images, 3, size, size): log-probability of every tail after the
-    prompt."""
-    import torch
-
-    longest = max(map(len, tails))
-    rows = [[*prompt, *tail, *[0] * (longest - len(tail))] for tail in tails]
-    ids = torch.tensor(rows, device=pixels.device)
-    is_image = ids == model.config.image_token_id
-    scores = []
-    with torch.no_grad():
-        features = model.get_image_features(pixels).pooler_output
-        for image in features:
-            embedded = model.get_input_embeddings()(ids)
-            embedded[is_image] = image.repeat(len(tails), 1).to(embedded.dtype)
-            logits = model(
-                inputs_embeds=embedded,
-                token_type_ids=is_image.long(),
-                logits_to_keep=longest + 1,  # a 4B model's vocabulary over whole prompts is 3 GB
-            ).logits
-            logs = logits.float().log_softmax(-1).cpu()
-            scores.append(
-                tuple(
-                    float(sum(logs[row, place, token] for place, token in enumerate(tail)))
-                    for row, tail in enumerate(tails)
-                )
-            )
-    return scores

@@ -2,14 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from training.datasets import Split
+from training.plain_errors import plain_errors
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -63,7 +62,7 @@ def evaluate(
     from training.evaluation.subject import read_subject
     from training.evaluation.table import figure_lines
 
-    with _errors():
+    with plain_errors(OSError):
         subject = read_subject(model, adapter, threads)
         folder = out or Path(".runs/evaluation") / f"{subject.name}-{split}"
         figures = run_evaluation(subject, data, split, per_domain, folder, _say)
@@ -89,7 +88,7 @@ def compare(before: Path, after: Path, as_json: bool) -> None:
     from training.evaluation.table import comparison_lines
     from training.teach.answers import write_whole
 
-    with _errors():
+    with plain_errors(OSError):
         found = compare_evaluations(read_evaluation(before), read_evaluation(after))
         write_whole(after / COMPARISON, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     click.echo(json.dumps(found) if as_json else "\n".join(comparison_lines(found)))
@@ -120,7 +119,7 @@ def report(folder: Path, before: Path | None, data: Path | None, file: Path) -> 
 
     if file.exists():
         raise click.UsageError(f"there is something at {file} already; choose another file")
-    with _errors():
+    with plain_errors(OSError):
         evaluation = read_evaluation(folder)
         comparison = compare_evaluations(read_evaluation(before), evaluation) if before else None
         figures = measure(evaluation.header.label_set, evaluation.images)
@@ -129,21 +128,6 @@ def report(folder: Path, before: Path | None, data: Path | None, file: Path) -> 
     if examples:
         _say(f"{file} {HOLDS_IMAGES}")
     click.echo(file)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What a person can mend, in one line and without a traceback."""
-    from appliance.errors import ApplianceError
-    from training.datasets import DatasetError
-    from training.evaluation.answered import EvaluationError
-
-    try:
-        yield
-    except ApplianceError as exc:
-        raise click.ClickException(f"{exc.message}; {exc.hint}") from exc
-    except (DatasetError, EvaluationError, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.calibration import wilson
-from appliance.core.caption import CaptionFormatError, parse_caption
+from appliance.core.caption import is_caption
 from appliance.core.labels import DOMAINS, LabelSet
 from training.evaluation.answered import AnsweredImage
 from training.metrics import RETINOPATHY_OR_WORSE, domain_scores, merge_retinopathy
@@ -114,15 +114,6 @@ def _balanced_accuracy(images: Sequence[AnsweredImage]) -> float:
     for image in images:
         by_label[image.label].append(image.is_right)
     return float(np.mean([np.mean(right) for right in by_label.values()]))
-
-
-def is_caption(text: str, labels: LabelSet) -> bool:
-    """Whether the clinic can read it."""
-    try:
-        parse_caption(text, labels)
-    except CaptionFormatError:
-        return False
-    return True
 
 
 def _names_label(text: str, labels: LabelSet) -> bool:
