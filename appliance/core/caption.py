@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from appliance.core.labels import LabelSet
 
 MAX_FIELD_CHARACTERS = 400
-"""A free field longer than this is refused: the model ran away."""
+"""A free field ends here at the latest; one that long is refused: the model ran away."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def parse_caption(text: str, labels: LabelSet) -> Caption:
     for name, content in value.items():
         if not isinstance(content, str) or not content.strip():
             raise CaptionFormatError(f"`{name}` is not a sentence")
-        if len(content) > MAX_FIELD_CHARACTERS:
-            raise CaptionFormatError(f"`{name}` is longer than {MAX_FIELD_CHARACTERS} characters")
+        if len(content) >= MAX_FIELD_CHARACTERS:
+            raise CaptionFormatError(f"`{name}` has {MAX_FIELD_CHARACTERS} characters or more")
     if value["label"] not in labels.names:
         raise CaptionFormatError("the label is not in the release's list")
     return Caption(**value)
@@ -74,22 +74,3 @@ def is_caption(text: str, labels: LabelSet) -> bool:
     except CaptionFormatError:
         return False
     return True
-
-
-def caption_grammar(labels: LabelSet) -> str:
-    """GBNF (llama.cpp's grammar form) that admits one caption and nothing after it; how long a
-    field may be is checked by `parse_caption`.
-
-    A free field is one line of plain characters without a quote or backslash, so that it ends
-    where its string ends.
-    """
-    names = " | ".join(_literal(json.dumps(name, ensure_ascii=False)) for name in labels.names)
-    parts = [_literal('{"label": '), "label"]
-    for name in FIELDS[1:]:
-        parts += [_literal(f', "{name}": "'), "text", _literal('"')]
-    parts.append(_literal("}"))
-    return f'root ::= {" ".join(parts)}\nlabel ::= {names}\ntext ::= [^"\\\\\\x00-\\x1F\\x7F]+\n'
-
-
-def _literal(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -10,19 +10,20 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from appliance.core.ports import Picture, Reading, ReleaseCard
 from appliance.errors import ModelError, ReleaseError
-from appliance.release.manifest import Release, verify
+from appliance.release.manifest import ENCODER_REPORT, Release, encoder_file, read_phrases, verify
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 LOAD_S = 300
-READ_S = 600
+READ_S = 600.0
 """Longest wait for one picture: MedGemma 4B takes about a minute on two cores."""
 CHILD_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
@@ -30,65 +31,108 @@ CHILD_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_
 class LlamaCaptioner:
     """Reads pictures with one release."""
 
-    def __init__(self, release: Release, threads: int) -> None:
+    def __init__(
+        self,
+        release: Release,
+        threads: int,
+        encoder: str = "",
+        *,
+        guess: bool = True,
+        longest_s: float = READ_S,
+    ) -> None:
+        """`encoder` is one of `release.manifest.VISION_ENCODERS`, empty for the release's own.
+        Without `guess` every token is decoded by itself: the same text, more slowly.
+
+        Raises: ConfigError, ReleaseError when the release has no such encoder.
+        """
         self._release = release
         self._threads = threads
+        self._encoder = encoder_file(release, encoder)
+        self._guess = guess
+        self._longest_s = longest_s
         self._child: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = threading.Lock()
+        self._is_cancelled = False
 
     @property
     def release(self) -> ReleaseCard:
         return self._release.card
 
-    def read(self, picture: Picture) -> Reading:
-        """Raises: ModelError for this picture, ReleaseError when the release cannot be used."""
-        answer = self._ask("read", picture)
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
+        """With `anew` nothing kept of the picture is used. A crash of the model's process is tried
+        once more, and counted in the reading.
+
+        Raises: ModelError for this picture, ReleaseError when the release cannot be used.
+        """
+        options = {"anew": anew, "guess": self._guess}
+        answer, crashes = self._ask("read", picture, options)
         return Reading(
             answer["text"],
             tuple(answer["label_scores"]),
             answer["spent_s"],
             answer["memory_bytes"],
+            crashes,
         )
+
+    def features(self, picture: Picture) -> tuple[float, ...]:
+        """The mean of the picture's soft tokens, (text width,). The picture is encoded once for
+        this and for its reading, when they follow each other. Raises: as `read`."""
+        answer, _ = self._ask("features", picture, {})
+        return tuple(answer["features"])
 
     def embed(self, picture: Picture) -> "NDArray[np.float32]":
         """The picture's soft tokens, (image tokens, text width), as the decoder is given them.
 
-        Raises: ModelError for this picture, ReleaseError when the release cannot be used.
+        Raises: as `read`.
         """
         import numpy as np  # a caption needs none here
 
-        answer = self._ask("embed", picture)
+        answer, _ = self._ask("embed", picture, {})
         values = np.frombuffer(base64.b64decode(answer["embedding"]), np.float32)
         return values.reshape(-1, answer["columns"])
 
-    def _ask(self, what: str, picture: Picture) -> dict[str, Any]:
+    def cancel(self) -> None:
+        """From another thread: the reading in progress ends at once with a ModelError whose code
+        is `model-cancelled`; the next one starts the model's process again."""
+        if self._one_at_a_time.locked() and (child := self._child) is not None:
+            self._is_cancelled = True
+            child.kill()
+
+    def _ask(
+        self, what: str, picture: Picture, options: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], int]:
+        """The answer, and how often the model's process crashed before it came."""
+        request = {"ask": what, "rgb_bytes": len(picture.rgb), **options}
         with self._one_at_a_time:
+            self._is_cancelled = False
             try:
-                return self._asked(what, picture)
+                for crashes in (0, 1):
+                    answer = self._asked(request, picture.rgb)
+                    if answer is not None:
+                        return _unless_failed(answer), crashes
+                    if self._is_cancelled:
+                        raise ModelError(
+                            "the reading was cancelled", "start it again", code="model-cancelled"
+                        )
             except (ModelError, ReleaseError):
                 raise
             except BaseException:
                 self.close()  # an answer still on its way would be taken for the next picture's
                 raise
+        raise ModelError(
+            "the model's process stopped twice while reading this picture",
+            "try another picture; if that stops it too, run `appliance release verify`",
+            code="model-crash",
+        )
 
-    def _asked(self, what: str, picture: Picture) -> dict[str, Any]:
+    def _asked(self, request: Mapping[str, Any], rgb: bytes) -> dict[str, Any] | None:
+        """None when the model's process died. Raises: ModelError when it took too long."""
         child = self._child or self._start()
-        request = {"ask": what, "rgb_bytes": len(picture.rgb)}
+        if child is None:
+            return None
         self._send(child, json.dumps(request).encode() + b"\n")
-        self._send(child, picture.rgb)
-        answer = self._answer(child, READ_S)
-        if answer is None:
-            raise ModelError(
-                "the model's process stopped while reading this picture",
-                "try again; if it stops again, run `appliance release verify`",
-                code="model-crash",
-            )
-        if "error" in answer:
-            raise ModelError(
-                f"the model failed: {answer['error']}",
-                "try again; if it fails again, run `appliance release verify`",
-            )
-        return answer
+        self._send(child, rgb)
+        return self._answer(child, self._longest_s)
 
     def close(self) -> None:
         if self._child is not None:
@@ -104,7 +148,8 @@ class LlamaCaptioner:
     ) -> None:
         self.close()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """None when it was cancelled while loading. Raises: ReleaseError, ModelError."""
         verify(self._release)
         child = subprocess.Popen(
             [sys.executable, "-I", "-m", "appliance.edges.llama_child"],
@@ -119,14 +164,22 @@ class LlamaCaptioner:
         card = self._release.card
         load = {
             "model": str(self._release.model.resolve()),
-            "projector": str(self._release.projector.resolve()),
+            "encoder": str(self._encoder.resolve()),
+            "encoder_report": (
+                None
+                if self._encoder == self._release.projector
+                else str((self._release.directory / ENCODER_REPORT).resolve())
+            ),
             "labels": [(label.name, label.domain) for label in card.labels],
             "image_size": card.image_size,
             "prompt_version": card.prompt_version,
             "threads": self._threads,
+            "captions": read_phrases(self._release) if self._guess else [],
         }
         self._send(child, json.dumps(load).encode() + b"\n")
         answer = self._answer(child, LOAD_S)
+        if answer is None and self._is_cancelled:
+            return None
         if answer is None or "error" in answer:
             self.close()
             problem = answer["error"] if answer else "its process stopped"
@@ -146,17 +199,40 @@ class LlamaCaptioner:
             pass
 
     def _answer(self, child: subprocess.Popen[bytes], wait_s: float) -> dict[str, Any] | None:
-        """The next line, or None when the child died or was killed for taking too long."""
+        """The next line, or None when the child died. Raises: ModelError when it was killed for
+        taking too long."""
         assert child.stdout is not None
-        timer = threading.Timer(wait_s, child.kill)
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            child.kill()
+
+        timer = threading.Timer(wait_s, end)
         timer.daemon = True  # an interrupt before it is cancelled must not hold the exit up
         try:
             timer.start()
             line = child.stdout.readline()
         finally:
             timer.cancel()
-        if not line.endswith(b"\n"):
-            self.close()
-            return None
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        if line.endswith(b"\n"):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        self.close()
+        if is_late.is_set():
+            raise ModelError(
+                f"the model took longer than {wait_s:g} s for this picture",
+                "close other programs and try again, or use a smaller release",
+                code="model-timeout",
+            )
+        return None
+
+
+def _unless_failed(answer: dict[str, Any]) -> dict[str, Any]:
+    """Raises: ModelError."""
+    if "error" in answer:
+        raise ModelError(
+            f"the model failed: {answer['error']}",
+            "try again; if it fails again, run `appliance release verify`",
+        )
+    return answer

@@ -1,11 +1,15 @@
-"""The process that llama.cpp lives in.
+"""The process that llama.cpp and ONNX Runtime live in.
 
     python -m appliance.edges.llama_child
 
 Speaks JSON lines on the descriptors it was started with: first a line that says what to load, then
-for each picture a line {"ask": "read" or "embed", "rgb_bytes": N} and N bytes; each is answered by
-one line: {"text", "label_scores", "spent_s", "memory_bytes"}, {"embedding", "columns"} (float32,
-base64) or {"error"}. llama.cpp may write to descriptors 1 and 2 as it likes: they lead nowhere.
+for each picture a line {"ask": ..., "rgb_bytes": N, ...} and N bytes; each is answered by one line:
+
+    read      {"text", "label_scores", "spent_s", "memory_bytes"}
+    features  {"features"}
+    embed     {"embedding", "columns"}, float32 in base64
+
+or {"error"}. Native code may write to descriptors 1 and 2 as it likes: they lead nowhere.
 """
 
 import base64
@@ -16,49 +20,73 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from appliance.edges.no_network import forbid_network
+
 if TYPE_CHECKING:
     from appliance.edges.llama_engine import Engine
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the picture
+    forbid_network()
     requests, replies = sys.stdin.buffer, _private_stdout()
     wanted = json.loads(requests.readline())
-    from appliance.core.labels import Label, LabelSet
-    from appliance.edges.llama_engine import Engine, EngineError
+    from appliance.edges.llama_decoder import EngineError
 
     try:
-        labels = LabelSet(tuple(Label(name, domain) for name, domain in wanted["labels"]))
-        engine = Engine(
-            wanted["model"],
-            wanted["projector"],
-            labels,
-            wanted["image_size"],
-            wanted["prompt_version"],
-            wanted["threads"],
-        )
+        engine = _load(wanted)
     except EngineError as exc:
         _reply(replies, {"error": str(exc)})
         return
     _reply(replies, {"ready": True})
+    answers = {"read": _reading, "features": _features, "embed": _embedding}
     while line := requests.readline():
         request = json.loads(line)
         rgb = requests.read(request["rgb_bytes"])
         try:
-            answer = _embedding if request["ask"] == "embed" else _reading
-            _reply(replies, answer(engine, rgb))
+            _reply(replies, answers[request["ask"]](engine, rgb, request))
         except EngineError as exc:
             _reply(replies, {"error": str(exc)})
 
 
-def _reading(engine: "Engine", rgb: bytes) -> dict[str, Any]:
-    text, scores = engine.read(rgb)
+def _load(wanted: dict[str, Any]) -> "Engine":
+    """Raises: EngineError."""
+    from appliance.core.labels import Label, LabelSet
+    from appliance.edges.llama_decoder import Decoder
+    from appliance.edges.llama_engine import SCORED_AT_ONCE, Engine
+    from appliance.edges.vision_encoders import ggml_encoder, onnx_encoder
+
+    labels = LabelSet(tuple(Label(name, domain) for name, domain in wanted["labels"]))
+    threads, image_size = wanted["threads"], wanted["image_size"]
+    decoder = Decoder(wanted["model"], threads, min(len(labels), SCORED_AT_ONCE) + 1)
+    encode = (
+        onnx_encoder(wanted["encoder"], wanted["encoder_report"], image_size, threads)
+        if wanted["encoder_report"]
+        else ggml_encoder(wanted["encoder"], decoder.model, image_size, threads)
+    )
+    return Engine(decoder, encode, labels, image_size, wanted["prompt_version"], wanted["captions"])
+
+
+def _reading(engine: "Engine", rgb: bytes, request: dict[str, Any]) -> dict[str, Any]:
+    if request["anew"]:
+        engine.forget_picture()
+    answer = engine.read(rgb, guess=request["guess"])
     return {
-        "text": text,
-        "label_scores": scores,
-        "spent_s": engine.spent_s,
+        "text": answer.text,
+        "label_scores": answer.label_scores,
+        "spent_s": answer.spent_s,
         "memory_bytes": _most_memory_bytes(),
     }
+
+
+def _features(engine: "Engine", rgb: bytes, request: dict[str, Any]) -> dict[str, Any]:
+    return {"features": engine.embed(rgb).mean(axis=0).tolist()}
+
+
+def _embedding(engine: "Engine", rgb: bytes, request: dict[str, Any]) -> dict[str, Any]:
+    found = engine.embed(rgb)
+    encoded = base64.b64encode(found.tobytes()).decode()
+    return {"embedding": encoded, "columns": found.shape[1]}
 
 
 def _most_memory_bytes() -> int:
@@ -69,12 +97,6 @@ def _most_memory_bytes() -> int:
         return int(lines["VmHWM"].split()[0]) * 1024
     except (OSError, KeyError):  # not Linux
         return 0
-
-
-def _embedding(engine: "Engine", rgb: bytes) -> dict[str, Any]:
-    found = engine.embed(rgb)
-    encoded = base64.b64encode(found.tobytes()).decode()
-    return {"embedding": encoded, "columns": found.shape[1]}
 
 
 def _private_stdout() -> IO[bytes]:

@@ -1,333 +1,256 @@
-"""llama.cpp: one loaded model and projector, from pixels to label scores and caption text.
+"""One reading: from pixels to label scores and a caption, the same for the same picture.
 
-Runs only inside `llama_child`: native code may crash or redirect the process's descriptors. Knows
-tokens and the KV cache; knows nothing of releases, decisions or files other than its two.
-
-One reading: prompt and image are decoded into sequence 0; every label is scored as a copy of that
-sequence, all in one batch; then the likeliest label is fed as text and the rest of the caption is
-decoded greedily under the grammar. Nothing is sampled, so a picture always reads the same.
+Runs only inside `llama_child`. The system prompt stays in the KV cache; the picture's soft tokens
+follow. Every label is scored as a copy of that sequence, all in one batch. Then the likeliest
+label is fed as text and the rest is decoded greedily: what the caption's form forces is fed with
+the token before it, what the phrase bank guesses is decoded in the same batch and kept as far as
+the model would have written it alone. Nothing is sampled.
 """
 
-import ctypes
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeVar
 
-import llama_cpp
 import numpy as np
-from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
-from appliance.core.caption import caption_grammar, label_opening, label_prefix
+from appliance.core.caption import label_opening, label_prefix
 from appliance.core.labels import LabelSet
 from appliance.core.prompt import LISTING_VERSION, split_prompt
+from appliance.core.structure import Place
+from appliance.edges.llama_decoder import MOST_OUTPUTS, Decoder, EngineError, Row
+from appliance.edges.phrase_bank import PhraseBank
+from appliance.edges.vision_encoders import Encode
 
-T = TypeVar("T")
-
-CONTEXT_TOKENS = 2048
-BATCH_TOKENS = 512
-"""Must hold one image's soft tokens (256 in MedGemma): they attend to each other."""
+SCORED_AT_ONCE = 32
+"""Labels; each is a sequence of the KV cache."""
 MOST_CAPTION_TOKENS = 320
 """Where a runaway caption is cut; what is cut does not parse."""
+MOST_GUESSED = 24
+THIN_LEAD = 0.05
+"""Of the likeliest logit over the next. A batch sums in another order than a single token does;
+where the lead is thinner than that may move it, the token is decoded again alone."""
+CANDIDATES = 64
+"""Likeliest tokens looked through before the whole vocabulary is sorted."""
 
 
-class EngineError(Exception):
-    """llama.cpp refused; the message says which step."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A token and the text that the caption's form forces after it: decoded together."""
+
+    tokens: tuple[int, ...]
+    place: Place
+    """After them."""
 
 
-@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-def _discard_log(level: int, text: bytes, user_data: Any) -> None:
-    """llama.cpp's own log, unwanted on any stream."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    text: str
+    label_scores: list[float]
+    """Natural log-probability of each label."""
+    spent_s: dict[str, float]
+    """Seconds: encode, prefill, score, decode."""
 
 
 class Engine:
     def __init__(
         self,
-        model: str,
-        projector: str,
+        decoder: Decoder,
+        encode: Encode,
         labels: LabelSet,
         image_size: int,
         prompt_version: int,
-        threads: int,
+        captions: Sequence[str],
     ) -> None:
-        """Load both files. Raises: EngineError."""
-        llama_cpp.llama_log_set(_discard_log, ctypes.c_void_p(0))
-        mtmd_cpp.mtmd_log_set(_discard_log, ctypes.c_void_p(0))
-        mtmd_cpp.mtmd_helper_log_set(_discard_log, ctypes.c_void_p(0))
-        llama_cpp.llama_backend_init()
-        self._model = _made(
-            llama_cpp.llama_model_load_from_file(
-                os.fsencode(model), llama_cpp.llama_model_default_params()
-            ),
-            "load the model file",
-        )
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self._vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
-        self._context = _made(
-            llama_cpp.llama_init_from_model(self._model, _context_params(len(labels), threads)),
-            "make a context",
-        )
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        params = mtmd_cpp.mtmd_context_params_default()
-        params.use_gpu = True
-        params.print_timings = False
-        params.n_threads = threads
-        params.warmup = False
-        self._vision = _made(
-            mtmd_cpp.mtmd_init_from_file(os.fsencode(projector), self._model, params),
-            "load the projector file (does it belong to this model?)",
-        )
+        """`captions` that the release wrote before, the likeliest first; none: nothing is guessed.
+
+        Raises: EngineError.
+        """
+        self._decoder = decoder
+        self._encode_picture = encode
         self._image_size = image_size
-        self._encode_s = 0.0
-        self.spent_s: dict[str, float] = {}
-        """Of the last reading: seconds by step."""
-        self._grammar = caption_grammar(labels).encode()
+        self._seen: tuple[bytes, NDArray[np.float32]] | None = None
+        self._forced: dict[bytes, tuple[int, ...]] = {}
         listed = labels.names if prompt_version == LISTING_VERSION else ()
-        self._before, self._after = (self.tokens(text) for text in split_prompt(listed))
-        if llama_cpp.llama_vocab_get_add_bos(self._vocab):
-            self._before.insert(0, llama_cpp.llama_vocab_bos(self._vocab))
-        self._prefixes = [self.tokens(label_prefix(name)) for name in labels.names]
+        before, self._after = (decoder.tokens(text) for text in split_prompt(listed))
+        prefixes = [decoder.tokens(label_prefix(name)) for name in labels.names]
         scored = [
             prefix[: self._tokens_through(prefix, len(label_opening(name).encode()))]
-            for name, prefix in zip(labels.names, self._prefixes, strict=True)
+            for name, prefix in zip(labels.names, prefixes, strict=True)
         ]
         self._common = _common_prefix(scored)
         self._tails = [tokens[len(self._common) :] for tokens in scored]
         if not all(self._tails) or not self._common:
             raise EngineError("cannot tell the labels apart by their tokens")
+        if max(map(len, self._tails)) > MOST_OUTPUTS:
+            raise EngineError(f"a label has more than {MOST_OUTPUTS} tokens")
+        self._openings = [prefix[len(self._common) :] for prefix in prefixes]
+        self._bank = PhraseBank(decoder.tokens(caption) for caption in captions)
+        decoder.clear()
+        self._start = decoder.decode_tokens([*decoder.opening(), *before], 0)
 
-    def read(self, rgb: bytes) -> tuple[str, list[float]]:
-        """The caption's text, and each label's natural log-probability.
+    def read(self, rgb: bytes, *, guess: bool = True) -> Answer:
+        """`rgb` is image_size x image_size x 3; the answer is the same whether it may `guess`.
 
-        `rgb` is image_size x image_size x 3. Raises: EngineError.
+        Raises: EngineError.
         """
         began_s = perf_counter()
-        llama_cpp.llama_memory_clear(self._memory, True)
-        position = self._decode_tokens(self._before, 0)
-        position = self._decode_image(rgb, position)
-        position = self._decode_tokens([*self._after, *self._common], position)
+        soft_tokens = self.embed(rgb)
+        encoded_s = perf_counter()
+        decoder = self._decoder
+        decoder.forget(0, self._start)
+        position = decoder.decode_soft_tokens(soft_tokens, self._start)
+        position = decoder.decode_tokens([*self._after, *self._common], position)
         read_s = perf_counter()
         scores = self._score_labels(position)
+        scored_s = perf_counter()
         best = int(np.argmax(scores))
-        for sequence in range(1, len(self._tails) + 1):
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
-        prefix = self._prefixes[best]
-        position = self._decode_tokens(prefix[len(self._common) :], position)
-        text = self._complete(prefix, position)
-        self.spent_s = {
-            "encode": self._encode_s,
-            "prefill": read_s - began_s - self._encode_s,
-            "decode": perf_counter() - read_s,
+        written = self._complete(self._openings[best], position, guess)
+        text = b"".join(map(decoder.piece, [*self._common, *written]))
+        spent_s = {
+            "encode": encoded_s - began_s,
+            "prefill": read_s - encoded_s,
+            "score": scored_s - read_s,
+            "decode": perf_counter() - scored_s,
         }
-        return text, scores
+        return Answer(text.decode("utf-8", "replace"), scores, spent_s)
 
     def embed(self, rgb: bytes) -> NDArray[np.float32]:
         """The picture's soft tokens, (image tokens, text width), as the decoder is given them.
 
-        `rgb` is image_size x image_size x 3. Raises: EngineError.
+        `rgb` is image_size x image_size x 3; the last picture's are kept. Raises: EngineError.
         """
-        return self._with_image_chunk(rgb, self._encode)
+        if self._seen is None or self._seen[0] != rgb:
+            if len(rgb) != self._image_size**2 * 3:
+                raise EngineError(f"the picture is not {self._image_size} x {self._image_size} RGB")
+            self._seen = rgb, self._encode_picture(rgb)
+        return self._seen[1]
 
-    def tokens(self, text: str) -> list[int]:
-        """Token ids of text in which marks such as <start_of_turn> count as themselves."""
-        encoded = text.encode()
-        room = len(encoded) + 8
-        found = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(
-            self._vocab, encoded, len(encoded), found, room, False, True
-        )
-        if count < 0:
-            raise EngineError("cannot tokenize the prompt")
-        return list(found[:count])
+    def forget_picture(self) -> None:
+        """Encode the next picture even if it is the last one again."""
+        self._seen = None
 
     def _score_labels(self, position: int) -> list[float]:
         """Log-probability of every label's tail after the common tokens ending at `position`."""
-        first = self._log_probabilities(-1)
-        scores = [float(first[tail[0]]) for tail in self._tails]
-        for batch in _packed([len(tail) - 1 for tail in self._tails], BATCH_TOKENS):
+        decoder = self._decoder
+        scores: list[float] = decoder.log_probabilities(-1, [tail[0] for tail in self._tails]).tolist()
+        for group in _packed([len(tail) - 1 for tail in self._tails]):
             rows = []
-            for index in batch:
-                llama_cpp.llama_memory_seq_cp(self._memory, 0, index + 1, -1, -1)
+            for sequence, index in enumerate(group, 1):
+                decoder.copy(sequence)
                 rows += [
-                    (token, position + place, index + 1, True)
+                    Row(token, position + place, sequence, True)
                     for place, token in enumerate(self._tails[index][:-1])
                 ]
             if not rows:
                 continue
-            self._decode_rows(rows)
-            row = 0
-            for index in batch:
-                for token in self._tails[index][1:]:
-                    scores[index] += float(self._log_probabilities(row)[token])
-                    row += 1
+            decoder.decode(rows)
+            followed = [(index, token) for index in group for token in self._tails[index][1:]]
+            for row, (index, token) in enumerate(followed):
+                scores[index] += float(decoder.log_probabilities(row, [token])[0])
+            for sequence in range(1, len(group) + 1):
+                decoder.forget(sequence, -1)
         return scores
 
-    def _complete(self, prefix: Sequence[int], position: int) -> str:
-        """Greedy continuation of the caption that begins with `prefix`, under the grammar."""
-        sampler = _made(
-            llama_cpp.llama_sampler_init_grammar(self._vocab, self._grammar, b"root"),
-            "read the caption grammar",
-        )
-        try:
-            for token in prefix:
-                llama_cpp.llama_sampler_accept(sampler, token)
-            written = list(prefix)
-            while len(written) < MOST_CAPTION_TOKENS:
-                token = self._allowed_best(sampler)
-                if llama_cpp.llama_vocab_is_eog(self._vocab, token):
-                    break
-                llama_cpp.llama_sampler_accept(sampler, token)
-                written.append(token)
-                position = self._decode_tokens([token], position)
-        finally:
-            llama_cpp.llama_sampler_free(sampler)
-        return b"".join(map(self._piece, written)).decode("utf-8", "replace")
+    def _complete(self, opening: Sequence[int], position: int, guess: bool) -> list[int]:
+        """`opening` and the greedy continuation of the caption that it opens."""
+        written: list[int] = []
+        step = Step(tuple(opening), Place())
+        most = MOST_GUESSED if guess else 0
+        while not step.place.is_whole and len(written) < MOST_CAPTION_TOKENS:
+            steps = [step, *self._guessed(written, step, most)]
+            self._decode_steps(steps, position)
+            agreed, token = self._agreed(steps, position)
+            for step in steps[:agreed]:
+                written += step.tokens
+                position += len(step.tokens)
+            self._decoder.forget(0, position)
+            step = self._step(token, steps[agreed - 1].place)
+            if guess:
+                most = min(MOST_GUESSED, 4 + 2 * agreed)
+        return [*written, *step.tokens]
 
-    def _allowed_best(self, sampler: Any) -> int:
-        """The likeliest token that the grammar admits; ties go to the smaller id."""
-        logits = self._logits(-1)
+    def _guessed(self, written: Sequence[int], step: Step, most: int) -> Iterator[Step]:
+        """Steps that may follow, as far as the caption's form admits what the bank guesses."""
+        tokens = self._bank.guess([*written, *step.tokens], most)
+        while tokens:
+            after = step.place.after(self._decoder.piece(tokens[0]))
+            if after is None or after.is_whole:
+                return
+            step = self._step(tokens[0], step.place)
+            if step.place.is_whole or tuple(tokens[: len(step.tokens)]) != step.tokens:
+                return
+            tokens = tokens[len(step.tokens) :]
+            yield step
+
+    def _step(self, token: int, place: Place) -> Step:
+        after = place.after(self._decoder.piece(token))
+        assert after is not None, "only what the form admits is chosen"
+        tokens = [token]
+        if forced := after.forced:
+            tokens += self._forced_tokens(forced)
+            after = after.after(forced)
+            assert after is not None
+        return Step(tuple(tokens), after)
+
+    def _forced_tokens(self, forced: bytes) -> tuple[int, ...]:
+        if forced not in self._forced:
+            self._forced[forced] = tuple(self._decoder.tokens(forced.decode()))
+        return self._forced[forced]
+
+    def _decode_steps(self, steps: Sequence[Step], position: int) -> None:
+        """All steps in one batch, logits after each."""
+        rows: list[Row] = []
+        for step in steps:
+            last = len(step.tokens) - 1
+            for place, token in enumerate(step.tokens):
+                rows.append(Row(token, position + len(rows), 0, place == last))
+        self._decoder.decode(rows)
+
+    def _agreed(self, steps: Sequence[Step], position: int) -> tuple[int, int]:
+        """How many of the decoded steps the model itself would have taken, and the token that it
+        writes after them."""
+        row = -1
+        for number, step in enumerate(steps, 1):
+            row += len(step.tokens)
+            logits = self._decoder.logits(row)
+            if len(steps) > 1 and _is_thin(logits):
+                start = position + row + 1 - len(step.tokens)
+                self._decoder.forget(0, start)
+                self._decode_steps([step], start)
+                return number, self._best(self._decoder.logits(-1), step.place)
+            token = self._best(logits, step.place)
+            if number == len(steps) or token != steps[number].tokens[0]:
+                return number, token
+        raise AssertionError("the last step ends it")
+
+    def _best(self, logits: NDArray[np.float32], place: Place) -> int:
+        """The likeliest token that the caption's form admits; ties go to the smaller id."""
         best = int(np.argmax(logits))
-        if self._admitted(sampler, np.array([best]), logits)[0]:
+        if self._admits(place, best):
             return best
-        everything = np.arange(self._vocab_size)  # costs a pass over the vocabulary: rare
-        admitted = self._admitted(sampler, everything, logits)
-        return int(np.argmax(np.where(admitted, logits, -np.inf)))
+        likeliest = np.argpartition(-logits, CANDIDATES)[:CANDIDATES]
+        for few in (likeliest, np.arange(len(logits))):  # all of them: rare
+            for token in few[np.lexsort((few, -logits[few]))]:
+                if self._admits(place, int(token)):
+                    return int(token)
+        raise EngineError("no token fits the caption's form")
 
-    def _admitted(
-        self, sampler: Any, tokens: NDArray[np.int64], logits: NDArray[np.float32]
-    ) -> NDArray[np.bool_]:
-        data = (llama_cpp.llama_token_data * len(tokens))()
-        view = np.ctypeslib.as_array(data)
-        view["id"], view["logit"], view["p"] = tokens, logits[tokens], 0
-        array = llama_cpp.llama_token_data_array(data, len(tokens), -1, False)
-        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
-        admitted: NDArray[np.bool_] = np.isfinite(view["logit"])
-        return admitted
-
-    def _decode_tokens(self, tokens: Sequence[int], position: int) -> int:
-        """Decode into sequence 0; logits of the last token only. Returns the next position."""
-        for start in range(0, len(tokens), BATCH_TOKENS):
-            piece = tokens[start : start + BATCH_TOKENS]
-            last = start + len(piece) == len(tokens)
-            self._decode_rows(
-                [
-                    (token, position + place, 0, last and place == len(piece) - 1)
-                    for place, token in enumerate(piece)
-                ]
-            )
-            position += len(piece)
-        return position
-
-    def _decode_rows(self, rows: Sequence[tuple[int, int, int, bool]]) -> None:
-        """Decode (token, position, sequence, wants logits) rows as one batch."""
-        batch = llama_cpp.llama_batch_init(len(rows), 0, 1)
-        try:
-            batch.n_tokens = len(rows)
-            for index, (token, position, sequence, wanted) in enumerate(rows):
-                batch.token[index] = token
-                batch.pos[index] = position
-                batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = sequence
-                batch.logits[index] = wanted
-            if status := llama_cpp.llama_decode(self._context, batch):
-                raise EngineError(f"decoding failed (llama_decode returned {status})")
-        finally:
-            llama_cpp.llama_batch_free(batch)
-
-    def _decode_image(self, rgb: bytes, position: int) -> int:
-        def decode(chunk: Any) -> int:
-            embedding = self._encode(chunk)
-            after = llama_cpp.llama_pos(0)
-            status = mtmd_cpp.mtmd_helper_decode_image_chunk(
-                self._vision,
-                self._context,
-                chunk,
-                embedding.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
-                llama_cpp.llama_pos(position),
-                llama_cpp.llama_seq_id(0),
-                BATCH_TOKENS,
-                ctypes.byref(after),
-                mtmd_cpp.mtmd_helper_post_decode_callback(0),
-                ctypes.c_void_p(0),
-            )
-            if status:
-                raise EngineError(f"decoding the image failed ({status})")
-            return after.value
-
-        return self._with_image_chunk(rgb, decode)
-
-    def _encode(self, chunk: Any) -> NDArray[np.float32]:
-        began_s = perf_counter()
-        if status := mtmd_cpp.mtmd_encode_chunk(self._vision, chunk):
-            raise EngineError(f"encoding the image failed ({status})")
-        shape = (
-            mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk),
-            llama_cpp.llama_model_n_embd(self._model),
-        )
-        self._encode_s = perf_counter() - began_s
-        found = mtmd_cpp.mtmd_get_output_embd(self._vision)
-        return np.ctypeslib.as_array(found, shape).copy()
-
-    def _with_image_chunk(self, rgb: bytes, work: Callable[[Any], T]) -> T:
-        """Call `work` with mtmd's chunk for the picture, and free all of it after."""
-        size = self._image_size
-        if len(rgb) != size * size * 3:
-            raise EngineError(f"the picture is not {size} x {size} RGB")
-        pixels = (ctypes.c_uint8 * len(rgb)).from_buffer_copy(rgb)
-        bitmap = _made(mtmd_cpp.mtmd_bitmap_init(size, size, pixels), "take the picture")
-        chunks = mtmd_cpp.mtmd_input_chunks_init()
-        try:
-            marker = mtmd_cpp.mtmd_default_marker()
-            text = mtmd_cpp.mtmd_input_text(marker, len(marker or b""), False, True)
-            bitmaps = (mtmd_cpp.mtmd_bitmap_p_ctypes * 1)(bitmap)
-            if mtmd_cpp.mtmd_tokenize(self._vision, chunks, ctypes.byref(text), bitmaps, 1):
-                raise EngineError("cannot take the picture (mtmd_tokenize)")
-            for index in range(mtmd_cpp.mtmd_input_chunks_size(chunks)):
-                chunk = mtmd_cpp.mtmd_input_chunks_get(chunks, index)
-                kind = mtmd_cpp.mtmd_input_chunk_get_type(chunk)
-                if kind == mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_IMAGE:
-                    return work(chunk)
-            raise EngineError("the projector makes no image of the picture")
-        finally:
-            mtmd_cpp.mtmd_input_chunks_free(chunks)
-            mtmd_cpp.mtmd_bitmap_free(bitmap)
-
-    def _logits(self, row: int) -> NDArray[np.float32]:
-        found = llama_cpp.llama_get_logits_ith(self._context, row)
-        return np.ctypeslib.as_array(found, (self._vocab_size,)).copy()
-
-    def _log_probabilities(self, row: int) -> NDArray[np.float64]:
-        logits = self._logits(row).astype(np.float64)
-        logits -= logits.max()
-        normalised: NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
-        return normalised
-
-    def _piece(self, token: int) -> bytes:
-        room = ctypes.create_string_buffer(256)
-        count = llama_cpp.llama_token_to_piece(self._vocab, token, room, len(room), 0, True)
-        return room.raw[:count] if count > 0 else b""
+    def _admits(self, place: Place, token: int) -> bool:
+        return place.after(self._decoder.piece(token)) is not None
 
     def _tokens_through(self, tokens: Sequence[int], size_bytes: int) -> int:
         """How many tokens it takes to write the first `size_bytes` bytes."""
         written = 0
         for count, token in enumerate(tokens, 1):
-            written += len(self._piece(token))
+            written += len(self._decoder.piece(token))
             if written >= size_bytes:
                 return count
         raise EngineError("the tokenizer does not give back what it was given")
 
 
-def _context_params(labels: int, threads: int) -> Any:
-    params = llama_cpp.llama_context_default_params()
-    params.n_ctx = CONTEXT_TOKENS
-    params.n_batch = params.n_ubatch = BATCH_TOKENS
-    params.n_seq_max = labels + 1
-    params.n_threads = params.n_threads_batch = threads
-    params.kv_unified = True  # a copied sequence shares its cells
-    params.swa_full = True
-    params.no_perf = True
-    return params
+def _is_thin(logits: NDArray[np.float32]) -> bool:
+    return int(np.count_nonzero(logits > logits.max() - THIN_LEAD)) > 1
 
 
 def _common_prefix(rows: Sequence[list[int]]) -> list[int]:
@@ -340,20 +263,14 @@ def _common_prefix(rows: Sequence[list[int]]) -> list[int]:
     return shared
 
 
-def _packed(sizes: Sequence[int], most: int) -> list[list[int]]:
-    """Indices grouped in order so that each group's sizes sum to at most `most`."""
+def _packed(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices grouped in order: at most SCORED_AT_ONCE, whose sizes sum to at most MOST_OUTPUTS."""
     groups: list[list[int]] = [[]]
     total = 0
     for index, size in enumerate(sizes):
-        if total + size > most and groups[-1]:
+        if groups[-1] and (total + size > MOST_OUTPUTS or len(groups[-1]) == SCORED_AT_ONCE):
             groups.append([])
             total = 0
         groups[-1].append(index)
         total += size
     return groups
-
-
-def _made(thing: T | None, step: str) -> T:
-    if not thing:
-        raise EngineError(f"cannot {step}")
-    return thing

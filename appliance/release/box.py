@@ -1,4 +1,4 @@
-"""How fast this machine reads a picture: with which release, and with how many threads.
+"""How fast this machine reads a picture: with which release, vision encoder and threads.
 
 Tried on drawings within a time that is given. What is found is written beside the settings, with
 the reason; which release answers better is not asked here.
@@ -18,16 +18,16 @@ from appliance.errors import ConfigError, ModelError, ModelFileError, ReleaseErr
 from appliance.release.drawings import draw, png
 from appliance.release.gguf_header import read_gguf_header
 from appliance.release.gguf_pair import quantization
-from appliance.release.manifest import Release
+from appliance.release.manifest import VISION_ENCODERS, Release
 
-OpenCaptioner = Callable[[Release, int], AbstractContextManager[Captioner]]
+OpenCaptioner = Callable[[Release, int, str], AbstractContextManager[Captioner]]
+"""Release, threads, vision encoder."""
 
 FILE = "box.json"
-ENCODER = "llama.cpp"
-"""The one vision encoder there is today; a release with another adds a run of its own."""
 MOST_READINGS = 4
 """Of one release with one number of threads; the first also warms the caches."""
 PICTURE_PIXELS = 1024
+SMALL_BYTES = 100_000_000
 WITHIN_MEMORY = 0.9
 """Share of the memory a model's process may take: the rest is the system's and the screen's."""
 AS_QUICK = 1.05
@@ -42,7 +42,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Run:
-    """One release read drawings with so many threads."""
+    """One release read drawings with one vision encoder and so many threads."""
 
     release: str
     quantization: str
@@ -52,7 +52,7 @@ class Run:
     seconds: float
     """An image, opening its file included: the quickest reading."""
     spent_s: dict[str, float]
-    """Of that reading, by step: open, encode, prefill, decode."""
+    """Of that reading, by step: open, encode, prefill, score, decode."""
     load_s: float
     """Before the first picture: checking the files, loading the model."""
     memory_bytes: int
@@ -69,6 +69,12 @@ class BoxReport:
     why: str
     setting: dict[str, Any]
     """What settings.toml would say to use it."""
+
+
+def suitable_threads(release: Release) -> int:
+    """For a release on this machine, before `appliance release measure --box` has tried: all cores,
+    but one for a small model, whose threads would wait for each other longer than they work."""
+    return 1 if _size_bytes(release) < SMALL_BYTES else this_machine().cores
 
 
 def this_machine() -> Machine:
@@ -103,19 +109,20 @@ def measure_box(
     runs: list[Run] = []
     not_tried: list[str] = []
     for threads in _thread_counts(machine.cores):
-        for release in sorted(releases, key=_size_bytes):
-            about = f"{release.name} with {threads_in_words(threads)}"
+        for release, encoder in _ways(releases):
+            about = f"{release.name} with {encoder} and {threads_in_words(threads)}"
             if _size_bytes(release) > WITHIN_MEMORY * machine.memory_bytes:
                 reason = f"{release.name}: its files are larger than this machine's memory"
                 not_tried += [reason] if reason not in not_tried else []
                 continue
-            if runs and _expected_s(release, threads, runs) > end_s - clock_s():
+            if runs and _expected_s(release, encoder, threads, runs) > end_s - clock_s():
                 not_tried.append(f"{about}: no time left")
                 continue
             say(f"trying {about}")
             try:
-                with open_captioner(release, threads) as captioner:
-                    runs.append(_run(release, captioner, threads, open_s, end_s, clock_s))
+                with open_captioner(release, threads, encoder) as captioner:
+                    run = _run(release, encoder, captioner, threads, open_s, end_s, clock_s)
+                runs.append(run)
             except (ModelError, ModelFileError, ReleaseError) as exc:
                 not_tried.append(f"{about}: {exc.message}")
     fitting = [run for run in runs if run.memory_bytes <= WITHIN_MEMORY * machine.memory_bytes]
@@ -133,7 +140,11 @@ def measure_box(
         not_tried=not_tried,
         chosen=chosen,
         why=_why(chosen, runs),
-        setting={"release": chosen.release, "threads": chosen.threads},
+        setting={
+            "release": chosen.release,
+            "encoder": chosen.vision_encoder,
+            "threads": chosen.threads,
+        },
     )
 
 
@@ -157,8 +168,17 @@ def threads_in_words(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
+def _ways(releases: Sequence[Release]) -> Iterator[tuple[Release, str]]:
+    """Every release with every vision encoder it carries, the smallest first."""
+    for release in sorted(releases, key=_size_bytes):
+        for encoder, file in VISION_ENCODERS.items():
+            if file in release.files:
+                yield release, encoder
+
+
 def _run(
     release: Release,
+    encoder: str,
     captioner: Captioner,
     threads: int,
     open_s: float,
@@ -170,7 +190,7 @@ def _run(
     while len(readings) < MOST_READINGS:
         picture = draw("skin", len(readings), release.card.image_size)
         before_s = clock_s()
-        readings.append(captioner.read(picture))
+        readings.append(captioner.read(picture, anew=True))
         took_s = clock_s() - before_s
         if len(readings) == 1:
             load_s = max(0.0, took_s - _seconds(readings[0]))
@@ -180,7 +200,7 @@ def _run(
     return Run(
         release=release.name,
         quantization=quantization(read_gguf_header(release.model)),
-        vision_encoder=ENCODER,
+        vision_encoder=encoder,
         threads=threads,
         readings=len(readings),
         seconds=round(open_s + _seconds(best), 3),
@@ -206,15 +226,15 @@ def _why(chosen: Run, runs: Sequence[Run]) -> str:
     if others:
         next_best = min(others, key=lambda run: run.seconds)
         said += (
-            f"; next {next_best.release} with {threads_in_words(next_best.threads)}, "
-            f"{next_best.seconds:.2f} s"
+            f"; next {next_best.release} with {next_best.vision_encoder} and "
+            f"{threads_in_words(next_best.threads)}, {next_best.seconds:.2f} s"
         )
-    return said + f"; vision encoder {chosen.vision_encoder}, the only one of these releases"
+    return said
 
 
-def _expected_s(release: Release, threads: int, runs: Sequence[Run]) -> float:
+def _expected_s(release: Release, encoder: str, threads: int, runs: Sequence[Run]) -> float:
     """At worst, for one picture: as the nearest run so far, in proportion to size and threads."""
-    same = [run for run in runs if run.release == release.name]
+    same = [run for run in runs if (run.release, run.vision_encoder) == (release.name, encoder)]
     nearest = (same or runs)[-1]
     return nearest.load_s + nearest.seconds * max(1.0, nearest.threads / threads)
 

@@ -28,7 +28,7 @@ def test_the_label_prefix_begins_the_caption() -> None:
         ({"label": "a cold"}, "not in the release's list"),
         ({"key_findings": ""}, "not a sentence"),
         ({"key_findings": 3}, "not a sentence"),
-        ({"key_findings": "x" * (MAX_FIELD_CHARACTERS + 1)}, "longer than"),
+        ({"key_findings": "x" * (MAX_FIELD_CHARACTERS + 1)}, "characters or more"),
         ({"extra": "x"}, "keys"),
     ],
 )

@@ -5,6 +5,8 @@ import math
 import os
 import shutil
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from appliance.core.caption import caption_grammar, parse_caption
-from appliance.core.labels import LabelSet
+from appliance.core.caption import parse_caption
 from appliance.core.ports import Picture
 from appliance.edges.llama import LlamaCaptioner
-from appliance.errors import ModelError, ReleaseError
+from appliance.errors import ConfigError, ModelError, ReleaseError
 from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, Release, read_release
 from appliance.release.shelf import BUILT_IN
 
@@ -88,14 +89,85 @@ def test_the_soft_tokens_are_the_pictures_own_and_the_next_reading_is_undisturbe
     assert captioner.read(picture(1, release)) == first
 
 
-def test_a_crash_is_this_pictures_error_and_the_next_one_is_read(release: Release) -> None:
-    with LlamaCaptioner(release, threads=2) as captioner:
+def test_a_crash_is_tried_once_more_and_told(release: Release) -> None:
+    with LlamaCaptioner(release, threads=1) as captioner:
+        before = captioner.read(picture(1, release))
+        assert before.crashes == 0 and captioner._child is not None
+        captioner._child.kill()
+        again = captioner.read(picture(1, release))
+        assert (again, again.crashes) == (before, 1)
+        assert captioner.read(picture(1, release)).crashes == 0
+
+
+def test_a_second_crash_is_this_pictures_error_and_the_next_one_is_read(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LlamaCaptioner(release, threads=1) as captioner:
+        before = captioner.read(picture(1, release))
+        sent = captioner._send
+
+        def send_and_kill(child: subprocess.Popen[bytes], message: bytes) -> None:
+            sent(child, message)
+            if len(message) == len(picture(1, release).rgb):
+                child.kill()
+                child.wait()
+
+        monkeypatch.setattr(captioner, "_send", send_and_kill)
+        with pytest.raises(ModelError, match="stopped twice") as failure:
+            captioner.read(picture(1, release))
+        assert failure.value.code == "model-crash"
+        monkeypatch.undo()
+        assert captioner.read(picture(1, release)) == before
+
+
+def test_a_reading_is_cancelled_from_another_thread_and_the_next_one_is_read(
+    release: Release,
+) -> None:
+    with LlamaCaptioner(release, threads=1) as captioner:
         before = captioner.read(picture(1, release))
         assert captioner._child is not None
-        captioner._child.kill()
-        with pytest.raises(ModelError, match="stopped"):
-            captioner.read(picture(1, release))
+        os.kill(captioner._child.pid, signal.SIGSTOP)  # so that it is sure to be under way
+        timer = threading.Timer(0.2, captioner.cancel)
+        timer.start()
+        with pytest.raises(ModelError) as failure:
+            captioner.read(picture(2, release))
+        timer.join()
+        assert failure.value.code == "model-cancelled"
+        captioner.cancel()  # nothing is under way: it does nothing
         assert captioner.read(picture(1, release)) == before
+
+
+def test_a_reading_that_takes_too_long_ends(release: Release) -> None:
+    with LlamaCaptioner(release, threads=1, longest_s=0.5) as captioner:
+        before = captioner.read(picture(1, release))
+        assert captioner._child is not None
+        os.kill(captioner._child.pid, signal.SIGSTOP)
+        with pytest.raises(ModelError, match=r"longer than 0\.5 s") as failure:
+            captioner.read(picture(2, release))
+        assert failure.value.code == "model-timeout"
+        assert captioner.read(picture(1, release)) == before
+
+
+def test_the_features_are_the_mean_of_the_soft_tokens(
+    captioner: LlamaCaptioner, release: Release
+) -> None:
+    found = captioner.features(picture(3, release))
+    np.testing.assert_allclose(found, captioner.embed(picture(3, release)).mean(axis=0), rtol=1e-6)
+
+
+def test_a_vision_encoder_that_the_release_lacks_is_named(release: Release) -> None:
+    with pytest.raises(ReleaseError, match="no vision encoder `onnx-int8`"):
+        LlamaCaptioner(release, 1, "onnx-int8")
+    with pytest.raises(ConfigError, match="`coral`"):
+        LlamaCaptioner(release, 1, "coral")
+
+
+def test_the_models_process_has_no_network(release: Release) -> None:
+    with LlamaCaptioner(release, threads=1) as captioner:
+        captioner.read(picture(1, release))
+        assert captioner._child is not None
+        status = Path(f"/proc/{captioner._child.pid}/status").read_text()
+    assert "Seccomp:\t2" in status
 
 
 def test_an_interrupted_reading_leaves_no_answer_for_the_next(release: Release) -> None:
@@ -204,10 +276,3 @@ def test_the_demonstration_release_says_what_it_is(release: Release) -> None:
         assert manifest["evaluation"]["domains"][domain]["balanced_accuracy"] >= floor
     assert manifest["agreement"]["same_label"] >= 0.98
     assert all(source["terms"] for source in manifest["data"])
-
-
-def test_the_grammar_is_one_that_llama_cpp_reads(release: Release) -> None:
-    from llama_cpp.llama_grammar import LlamaGrammar
-
-    assert LlamaGrammar.from_string(caption_grammar(release.card.labels), verbose=False)
-    assert LlamaGrammar.from_string(caption_grammar(LabelSet(release.card.labels.labels[:1])))
