@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from appliance.release.manifest import VISION_ENCODERS
 from export.card import DEMONSTRATION, read_card
 from export.errors import ExportError
 from training.plain_errors import plain_errors
@@ -124,6 +125,13 @@ def gate(
 @click.option("--data", type=FOLDER, required=True, help="Folder with the three data sets.")
 @click.option("--card", type=FILE, default=DEMONSTRATION, help="What the release says of itself.")
 @click.option("--encoder", type=FOLDER, help="What `onnx` wrote, to go along.")
+@click.option(
+    "--reads-with",
+    type=click.Choice(list(VISION_ENCODERS)),
+    default="ggml",
+    show_default=True,
+    help="The vision encoder to measure and use; another than ggml goes along alone.",
+)
 @click.option("--override", help="Reason for a release outside its margins, which it then carries.")
 @click.option("--version", default="0.1.0", show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
@@ -135,6 +143,7 @@ def release(
     data: Path,
     card: Path,
     encoder: Path | None,
+    reads_with: str,
     override: str | None,
     version: str,
     threads: int,
@@ -154,6 +163,7 @@ def release(
             threads,
             _say,
             encoder=encoder,
+            reads_with=reads_with,
             override=override,
         )
     click.echo(written)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from appliance.core.scope import read_scope
 from export.errors import ExportError
 from training.recipe import RecipeError, read_toml
 
@@ -24,12 +26,18 @@ class Card:
     intended_use: str
     known_failures: list[str]
     licences: list[str]
+    scope: dict[str, dict[str, Any]]
+    """What it was trained on, by domain: the keys of appliance.core.scope.DomainScope."""
     base_model: BaseModel
 
 
 def read_card(path: Path) -> Card:
     """Raises: ExportError naming file and key."""
     try:
-        return read_toml(path, Card, {"base_model": BaseModel})
+        card = read_toml(path, Card, {"base_model": BaseModel})
+        read_scope(card.scope)
     except RecipeError as exc:
         raise ExportError(str(exc)) from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ExportError(f"{path}: [scope] cannot be used ({exc})") from exc
+    return card

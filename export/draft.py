@@ -30,6 +30,7 @@ def draft_manifest(model: Path, pair: Pair, card: Card, version: str) -> dict[st
         "demonstration": card.demonstration,
         "intended_use": card.intended_use,
         "known_failures": card.known_failures,
+        "scope": card.scope,
         "files": {name: asdict(pair.files[name]) for name in (MODEL, PROJECTOR)},
         "base_model": said["base_model"],
         "adapter": merged_from(model),

@@ -4,6 +4,8 @@ arXiv:1810.03993). Every figure is the manifest's."""
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from appliance.core.decision import RISK
+
 MODEL_CARD = "MODEL_CARD.md"
 FINEST = 3
 """Decimals."""
@@ -38,6 +40,7 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
     for domain, names in domains.items():
         yield f"- {domain}: {', '.join(names)}"
     yield from _figures(manifest)
+    yield from _refused(manifest["gate"])
     yield from _agreement(manifest["agreement"])
     yield from _list("Known failures", manifest["known_failures"])
     yield from _list("Data", [f"{row['name']}: {row['terms']}" for row in manifest["data"]])
@@ -45,7 +48,7 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _figures(manifest: Mapping[str, Any]) -> Iterator[str]:
-    evaluation, calibration = manifest["evaluation"], manifest["calibration"]
+    evaluation = manifest["evaluation"]
     yield f"\n## Figures\n\n{evaluation['images']} images of the {evaluation['split']} split."
     yield "Intervals are 95 %.\n"
     yield "| | images | accuracy | balanced accuracy | F1 | findings confirmed |"
@@ -73,23 +76,58 @@ def _figures(manifest: Mapping[str, Any]) -> Iterator[str]:
         f"\nValid captions {evaluation['json_valid']:.{FINEST}f}, label of the right domain "
         f"{evaluation['domain_right']:.{FINEST}f}."
     )
-    yield "\n| recall by label | images | recall | precision |\n|---|---|---|---|"
-    for scores in evaluation["domains"].values():
+    yield (
+        f"\n| by label | images | recall | precision | kept at a risk of {RISK:.0%} |"
+        "\n|---|---|---|---|---|"
+    )
+    for domain, scores in evaluation["domains"].items():
+        usual = evaluation["decisions"][domain]["at_risk"].get(str(RISK))
         for name, recall in scores["recall_by_label"].items():
             interval = _interval(recall, scores["recall_interval_by_label"][name])
             precision = scores["precision_by_label"][name]
             count = scores["images_by_label"][name]
-            yield f"| {name} | {count} | {interval} | {precision:.{FINEST}f} |"
+            kept = f"{usual['coverage_by_label'][name]:.{FINEST}f}" if usual else ""
+            yield f"| {name} | {count} | {interval} | {precision:.{FINEST}f} | {kept} |"
+    yield from _decisions(evaluation["decisions"], manifest["calibration"])
+
+
+def _decisions(
+    decisions: Mapping[str, Mapping[str, Any]], calibration: Mapping[str, Any]
+) -> Iterator[str]:
+    yield "\n## Decisions\n"
+    yield "For a risk target, the labels that are likely enough are kept. One label or a short"
+    yield "set is answered; a longer or empty one is withheld: it abstains. The true label should"
+    yield "be kept in all but the risk target of a domain's pictures; of a rare label's, and among"
+    yield "the answers alone, it may be kept less often.\n"
+    yield "| | risk | true label kept | one label | a set | abstains | answers that hold it |"
+    yield "|---|---|---|---|---|---|---|"
+    for domain, figures in decisions.items():
+        for risk, found in figures["at_risk"].items():
+            cells = [
+                domain,
+                f"{float(risk):.0%}",
+                _interval(found["coverage"], found["coverage_interval"]),
+                *(f"{found[kind]:.{FINEST}f}" for kind in ("label", "set", "abstain")),
+                _interval(found["answers_right"], found["answers_right_interval"])
+                if found["answers_right"] is not None
+                else "",
+            ]
+            yield f"| {' | '.join(cells)} |"
+    yield "\n| | temperature | expected calibration error |\n|---|---|---|"
+    for domain, figures in decisions.items():
+        temperature = calibration["temperatures"][domain]
+        error = figures["calibration_error"]
+        yield f"| {domain} | {temperature:.{FINEST}f} | {error:.{FINEST}f} |"
+
+
+def _refused(gate: Mapping[str, Any]) -> Iterator[str]:
+    shares = gate["refused_in_validation"].items()
     yield (
-        f"\n## Decisions\n\nAt a risk of {calibration['risk']:.0%}, temperature "
-        f"{calibration['temperature']:.{FINEST}f}.\n"
+        "\n## Pictures that are not read\n\nBlank, blurred, badly exposed ones and those unlike "
+        "the training pictures. Of the validation\npictures, which it should read, it refuses "
+        + ", ".join(f"{share:.{FINEST}f} ({domain})" for domain, share in shares)
+        + "."
     )
-    yield "| | one label | a set | abstains | answers that hold the true label |"
-    yield "|---|---|---|---|---|"
-    for domain, shares in evaluation["decisions"].items():
-        held = shares.get("true_label_held")
-        kinds = " | ".join(f"{shares[kind]:.{FINEST}f}" for kind in ("label", "set", "abstain"))
-        yield f"| {domain} | {kinds} | {'' if held is None else f'{held:.{FINEST}f}'} |"
 
 
 def _agreement(agreement: Mapping[str, Any]) -> Iterator[str]:

@@ -2,27 +2,39 @@
 
     python -m export release MODEL PAIR OUT --gate DIR --data DIR
 
-Reads downward: the gate's verdict, calibrate on the validation split, measure on the test split,
-card, manifest. Written aside and renamed: there is no half release. An attempt that was stopped
-goes on where it was.
+Reads downward: the gate's verdict, calibrate on the validation split, fit which pictures are
+refused, measure on the test split, card, manifest. Written aside and renamed: there is no half
+release. An attempt that was stopped goes on where it was.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from appliance.core.calibration import calibrate, decision_figures
-from appliance.release.manifest import MANIFEST, hash_file, read_release, verify, write_manifest
+from appliance.core.caption import is_caption
+from appliance.release.manifest import (
+    ENCODER_REPORT,
+    MANIFEST,
+    MOST_PHRASES,
+    PHRASES,
+    VISION_ENCODERS,
+    hash_file,
+    read_release,
+    verify,
+    write_manifest,
+)
 from export.aside import refuse_existing
 from export.card import Card
 from export.draft import draft_manifest, write_draft
 from export.errors import ExportError
+from export.familiarity import fit_gate
 from export.gate import Verdict, read_verdict, refuse_other_parent
 from export.model_card import MODEL_CARD, model_card
-from export.onnx_encoder import REPORT
 from export.pair import Pair, read_pair
 from training.datasets import Split
 from training.evaluation.answered import AnsweredImage, read_evaluation
@@ -44,9 +56,11 @@ def write_release(
     say: Callable[[str], None],
     *,
     encoder: Path | None = None,
+    reads_with: str = "ggml",
     override: str | None = None,
 ) -> Path:
-    """`override` is the reason for releasing a pair that the gate refuses; the release carries it.
+    """`reads_with` names the vision encoder that is measured and then used. `override` is the
+    reason for releasing a pair that the gate refuses; the release carries it.
 
     Raises: ExportError; DatasetError, EvaluationError. Then nothing is at `out`.
     """
@@ -59,7 +73,10 @@ def write_release(
     manifest = draft_manifest(model, pair, card, version)
     write_draft(aside, pair, manifest)
     if encoder is not None:
-        _take_encoder(encoder, pair, aside, manifest)
+        _take_encoder(encoder, reads_with, pair, aside, manifest)
+    _refuse_lacking(reads_with, manifest)
+    manifest["vision_encoder"] = reads_with
+    write_manifest(aside, manifest)
 
     def answered(split: Split) -> tuple[AnsweredImage, ...]:
         subject = read_subject(aside, None, threads)
@@ -69,6 +86,9 @@ def write_release(
     say("calibrating on the validation split")
     images = answered("val")
     calibration = calibrate(labels, [image.label for image in images], images)
+    _write_phrases(images, aside / PHRASES)
+    _declare(manifest, aside / PHRASES)
+    manifest["gate"] = fit_gate(aside, data, threads, say)
     say("measuring on the test split")
     images = answered("test")
     figures = evaluate(labels, images)
@@ -110,23 +130,43 @@ def _refuse_unproved(gate: Path, pair: Pair, verdict: Verdict, override: str | N
         )
 
 
-def _take_encoder(encoder: Path, pair: Pair, folder: Path, manifest: dict[str, Any]) -> None:
+def _refuse_lacking(reads_with: str, manifest: dict[str, Any]) -> None:
+    if VISION_ENCODERS[reads_with] not in manifest["files"]:
+        raise ExportError(
+            f"{reads_with}: is the vision encoder to measure with, but not there; give --encoder "
+            "DIR, what `python -m export onnx` wrote"
+        )
+
+
+def _take_encoder(
+    encoder: Path, reads_with: str, pair: Pair, folder: Path, manifest: dict[str, Any]
+) -> None:
     """Copy what `python -m export onnx` wrote. Raises: ExportError when it is another model's."""
     try:
-        said = json.loads((encoder / REPORT).read_text(encoding="utf-8"))
-        of, names = said["model_sha256"], [*said["files"], REPORT]
+        said = json.loads((encoder / ENCODER_REPORT).read_text(encoding="utf-8"))
+        of, names = said["model_sha256"], list(said["files"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ExportError(
-            f"{encoder / REPORT}: describes no encoder ({exc}); run `python -m export onnx`"
+            f"{encoder / ENCODER_REPORT}: describes no encoder ({exc}); run `python -m export onnx`"
         ) from exc
     if of != pair.source.weights_sha256:
         raise ExportError(
             f"{encoder}: was written from other weights ({of[:12]}) than the pair "
             f"({pair.source.weights_sha256[:12]}); run `python -m export onnx` on the same model"
         )
-    for name in names:
+    if reads_with != "ggml":
+        names = [name for name in names if name.startswith(VISION_ENCODERS[reads_with])]
+    for name in (*names, ENCODER_REPORT):
         shutil.copyfile(encoder / name, folder / name)
         _declare(manifest, folder / name)
+
+
+def _write_phrases(images: Sequence[AnsweredImage], file: Path) -> None:
+    """The captions written most often, from which the engine guesses how one goes on."""
+    labels = label_set()
+    written = Counter(image.text for image in images if is_caption(image.text, labels))
+    lines = [text for text, _ in written.most_common(MOST_PHRASES)]
+    file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _declare(manifest: dict[str, Any], file: Path) -> None:

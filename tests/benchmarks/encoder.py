@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.release.manifest import ENCODER, ENCODER_INT8
 from export.checkpoint import Checkpoint, read_checkpoint
 from export.onnx_encoder import (
-    ENCODER,
-    ENCODER_INT8,
     Encode,
     as_pixels,
     load_tower,

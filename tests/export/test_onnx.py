@@ -13,7 +13,15 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from appliance.release.manifest import hash_file
+from appliance.release.drawings import draw
+from appliance.release.manifest import (
+    ENCODER,
+    ENCODER_INT8,
+    ENCODER_REPORT,
+    hash_file,
+    read_release,
+)
+from appliance.wiring import open_captioner
 from cpg_store.embed import Embedder
 from export import onnx_file
 from export.__main__ import main
@@ -23,9 +31,6 @@ from export.onnx_embedder import FP32, INT8, caption_texts, fidelity, write_embe
 from export.onnx_embedder import Fidelity as TextFidelity
 from export.onnx_embedder import refuse_outside as refuse_embedder
 from export.onnx_encoder import (
-    ENCODER,
-    ENCODER_INT8,
-    REPORT,
     Fidelity,
     as_pixels,
     load_tower,
@@ -39,6 +44,8 @@ from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
 from tests.benchmarks.encoder import ggml
 from training.evaluation.embedder import INSTALLED
+
+WriteRelease = Callable[..., Path]
 
 SIZE, TOKENS, WIDTH = 56, 4, 64
 """Of the published tiny model."""
@@ -109,9 +116,32 @@ def test_the_encoder_gives_llama_cpps_soft_tokens(
         assert relative_error(encode(as_pixels(rgb)), theirs[None])[0] < 0.01
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "score"), [("onnx", 1e-3, 0.01), ("onnx-int8", 0.1, 2.0)]
+)
+def test_the_clinic_reads_with_either_encoder(
+    model: Path,
+    write: WriteRelease,
+    data: Path,
+    tmp_path: Path,
+    name: str,
+    error: float,
+    score: float,
+) -> None:
+    folder = tmp_path / "encoder"
+    write_encoder(model, folder, data, 1, 1, quietly)
+    release = read_release(write(tmp_path / "release", encoder=folder))
+    picture = draw("fundus", 0, release.card.image_size)
+    with open_captioner(release, 1) as ggml_side, open_captioner(release, 1, name) as onnx_side:
+        theirs, ours = ggml_side.embed(picture)[None], onnx_side.embed(picture)[None]
+        assert 0 < relative_error(ours, theirs)[0] < error
+        by_ggml, by_onnx = ggml_side.read(picture), onnx_side.read(picture)
+    np.testing.assert_allclose(by_onnx.label_scores, by_ggml.label_scores, atol=score)
+
+
 def test_the_report_names_the_files_and_what_was_measured(encoder: Path, data: Path) -> None:
-    report = json.loads((encoder / REPORT).read_text(encoding="utf-8"))
-    assert {file.name for file in encoder.iterdir()} == {ENCODER, ENCODER_INT8, REPORT}
+    report = json.loads((encoder / ENCODER_REPORT).read_text(encoding="utf-8"))
+    assert {file.name for file in encoder.iterdir()} == {ENCODER, ENCODER_INT8, ENCODER_REPORT}
     for name in (ENCODER, ENCODER_INT8):
         assert report["files"][name]["sha256"] == hash_file(encoder / name)
         assert report["agreement"]["files"][name]["same_label"] == 1

@@ -9,16 +9,30 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from appliance.core.caption import is_caption
 from appliance.core.labels import DOMAINS
 from appliance.core.ports import Picture
 from appliance.core.prompt import PROMPT_VERSION
 from appliance.errors import ReleaseError
-from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, read_release, verify
+from appliance.release.drawings import draw
+from appliance.release.manifest import (
+    ENCODER,
+    ENCODER_INT8,
+    ENCODER_REPORT,
+    MANIFEST,
+    MODEL,
+    PHRASES,
+    PROJECTOR,
+    read_phrases,
+    read_release,
+    verify,
+)
 from appliance.wiring import open_captioner
 from export.__main__ import main
 from export.errors import ExportError
 from export.gate import RESULT
 from export.model_card import MODEL_CARD
+from export.onnx_encoder import write_encoder
 from tests.export.conftest import set_found
 from training.checkpoint import weights_hash
 from training.datasets import FILES
@@ -34,6 +48,10 @@ def copied(release: Path, tmp_path: Path) -> Path:
     return shutil.copytree(release, tmp_path / "release")
 
 
+def files_of_a_release() -> set[str]:
+    return {MANIFEST, MODEL, PROJECTOR, MODEL_CARD, PHRASES}
+
+
 def manifest_of(release: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
     return manifest
@@ -41,8 +59,14 @@ def manifest_of(release: Path) -> dict[str, Any]:
 
 def test_a_written_release_verifies_and_holds_nothing_else(release: Path) -> None:
     verify(read_release(release))
-    assert {path.name for path in release.iterdir()} == {MANIFEST, MODEL, PROJECTOR, MODEL_CARD}
+    assert {path.name for path in release.iterdir()} == files_of_a_release()
     assert [path.name for path in release.parent.iterdir()] == [release.name]
+
+
+def test_the_phrase_bank_holds_captions_that_the_release_wrote(release: Path) -> None:
+    phrases = read_phrases(read_release(release))
+    assert phrases and len(set(phrases)) == len(phrases)
+    assert all(is_caption(phrase, label_set()) for phrase in phrases)
 
 
 def test_the_manifest_says_what_the_model_answers_and_takes(release: Path) -> None:
@@ -50,6 +74,7 @@ def test_the_manifest_says_what_the_model_answers_and_takes(release: Path) -> No
     assert found.card.labels == label_set()
     assert found.card.image_size == 64
     assert found.card.demonstration
+    assert found.card.gate.familiarity is not None
     assert found.version == "0.0.1"
     assert found.manifest["prompt_version"] == PROMPT_VERSION
 
@@ -62,7 +87,7 @@ def test_the_manifest_names_every_data_set_with_its_terms(release: Path) -> None
 def test_the_manifest_holds_what_was_measured(release: Path) -> None:
     manifest = manifest_of(release)
     assert set(manifest["calibration"]["thresholds"]) == set(DOMAINS)
-    assert manifest["calibration"]["temperature"] > 0
+    assert set(manifest["calibration"]["temperatures"]) == set(DOMAINS)
     assert manifest["evaluation"]["split"] == "test"
     assert set(manifest["evaluation"]["domains"]) == set(DOMAINS)
     assert set(manifest["evaluation"]["decisions"]) == set(DOMAINS)
@@ -184,6 +209,28 @@ def test_an_encoder_of_the_same_weights_goes_along_and_is_declared(
     verify(read_release(out))
     assert {"encoder.onnx", "encoder.json"} <= set(manifest_of(out)["files"])
     assert (out / "encoder.onnx").read_bytes() == b"graph"
+
+
+def test_a_release_is_measured_and_read_with_the_encoder_asked_for(
+    write: WriteRelease, model: Path, data: Path, tmp_path: Path
+) -> None:
+    write_encoder(model, tmp_path / "encoder", data, 1, 1, lambda line: None)
+    made = write(tmp_path / "out", encoder=tmp_path / "encoder", reads_with="onnx-int8")
+    release = read_release(made)
+    assert release.encoder == "onnx-int8"
+    assert set(release.files) >= {ENCODER_INT8, ENCODER_REPORT} and ENCODER not in release.files
+    picture = draw("chest", 1, release.card.image_size)
+    with open_captioner(release, 1) as own, open_captioner(release, 1, "onnx-int8") as named:
+        assert own.read(picture) == named.read(picture)
+    with pytest.raises(ReleaseError, match="no vision encoder `onnx`"):
+        open_captioner(release, 1, "onnx")
+
+
+def test_an_encoder_that_is_not_there_cannot_be_measured(
+    write: WriteRelease, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match="not there; give --encoder"):
+        write(tmp_path / "out", reads_with="onnx")
 
 
 def test_an_encoder_of_other_weights_is_refused(write: WriteRelease, tmp_path: Path) -> None:
