@@ -1,11 +1,14 @@
 """`appliance caption`: pictures in, recorded answers out."""
 
+import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance.cli.diagnostics import print_error, print_progress
+from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.output import (
     NOT_FOR_CLINICAL_USE,
     NOT_MEASURED,
@@ -23,42 +26,68 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write JSON lines there; what is answered in it is not asked again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--k", type=click.IntRange(0, 50), help="Passages to find.")
 @click.option("--no-lookup", is_flag=True, help="Find no guideline passages.")
+@click.option("--find-text", "burned_text", flag_value="report", help="Count text in the picture.")
+@click.option("--mask-text", "burned_text", flag_value="mask", help="Paint text in it over.")
 @click.pass_obj
 def caption(
-    config: Config, images: tuple[str, ...], as_json: bool, k: int | None, no_lookup: bool
+    config: Config,
+    images: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    k: int | None,
+    no_lookup: bool,
+    burned_text: str | None,
 ) -> int:
-    """Caption pictures (JPEG, PNG, TIFF, DICOM) and find the passages that apply."""
-    from appliance.core.consult import consult  # with its edges: numpy, SQLite
-    from appliance.wiring import open_consultation
+    """Caption pictures (JPEG, PNG, TIFF, WebP, BMP, DICOM) and find the passages that apply.
+
+    Instead of an IMAGE: a folder, searched with its subfolders; a text file with a path a line; `-`
+    for such lines from standard input. With --out, a run that was stopped goes on where it was.
+    """
+    from appliance.cli.batch import caption_each
+    from appliance.edges.picture_paths import find_pictures
+    from appliance.edges.result_file import ResultFile
+    from appliance.wiring import open_consultation  # with its edges: numpy, SQLite
 
     config = config if k is None else replace(config, passages=k)
+    config = config if burned_text is None else replace(config, burned_in_text=burned_text)
     lookup = config.passages > 0 and not no_lookup
-    worst = 0
-    with open_consultation(config, lookup=lookup) as ports:
-        for number, path in enumerate(images, 1):
+    found = find_pictures(images, sys.stdin.buffer)
+    with ExitStack() as stack:
+        ports = stack.enter_context(open_consultation(config, lookup=lookup))
+        release = ports.captioner.release
+        kept = stack.enter_context(ResultFile(out, release.sha256, config.risk)) if out else None
 
-            def progress(stage: str, number: int = number) -> None:
-                print_progress(f"[{number}/{len(images)}] {stage} ...")
-
-            result = consult(path, ports, config.passages, progress)
-            print_progress("")
-            if as_json:
+        def show(result: "Consultation") -> None:
+            if kept is not None:
+                kept.add(consultation_json(result))
+            elif as_json:
                 print_json(consultation_json(result))
             else:
                 print_consultation(result, looked_up=lookup)
-            if result.error is not None:
-                worst = max(worst, result.error.exit_code)
-    return worst
+
+        is_answered = kept.holds if kept else lambda path: False
+        tally = caption_each(found.paths, ports, config.passages, is_answered, show)
+    if len(found.paths) > 1 or out:
+        print_note(tally.summary(found.passed_over))
+    if tally.is_stopped:
+        raise KeyboardInterrupt
+    return tally.worst
 
 
 def consultation_json(result: "Consultation") -> dict[str, Any]:
     """The contract of `--json`: all keys always there, null when unknown."""
     picture, decision, entry, error = result.picture, result.decision, result.entry, result.error
     image: dict[str, Any] = {"path": result.path}
-    for key in ("sha256", "kind", "width", "height", "note"):
+    for key in ("sha256", "kind", "width", "height", "note", "text_regions"):
         image[key] = getattr(picture, key) if picture else None
     return {
         "image": image,
@@ -66,6 +95,7 @@ def consultation_json(result: "Consultation") -> dict[str, Any]:
         "domain": result.domain,
         "label_probabilities": result.label_probabilities or None,
         "decision": asdict(decision) if decision else None,
+        "limits": list(result.limits),
         "passages": [asdict(passage) for passage in result.passages],
         "release": {
             "name": result.release.name,
@@ -86,6 +116,8 @@ def print_consultation(result: "Consultation", *, looked_up: bool) -> None:
         print_field("", NOT_FOR_CLINICAL_USE)
     if result.picture and result.picture.note:
         print_field("note", result.picture.note)
+    for limit in result.limits:
+        print_field("limits", limit)
     if result.error is not None:
         print_error(result.error)
     elif result.decision is not None and result.caption is not None:
@@ -129,9 +161,26 @@ def _print_answer(result: "Consultation", looked_up: bool) -> None:
 def print_passage(rank: int, passage: "Passage") -> None:
     """One passage verbatim, under where it stands."""
     place = [passage.document, passage.edition]
-    place += [f"page {passage.page}" if passage.page else None, passage.section]
-    place += [f"Grade {passage.grade}" if passage.grade else None]
-    place += [f"Level {passage.evidence}" if passage.evidence else None]
+    place += [_pages(passage), passage.section]
+    if passage.grading == "grade":
+        place += [f"{passage.grade} recommendation" if passage.grade else None, passage.evidence]
+    else:
+        place += [f"Grade {passage.grade}" if passage.grade else None]
+        place += [f"Level {passage.evidence}" if passage.evidence else None]
     print_line()
     print_block(f"[{rank}] " + "; ".join(part for part in place if part), indent="  ")
+    if passage.caution:
+        print_block(f"CAUTION: {passage.caution}", indent="  ")
+    if passage.kind == "figure":
+        print_block("(a figure: its words as they stand, see the page itself)", indent="  ")
     print_block(passage.text)
+
+
+def _pages(passage: "Passage") -> str | None:
+    """The physical page, and the printed number where it is another."""
+    if passage.page is None:
+        return None
+    runs_over = passage.last_page and passage.last_page != passage.page
+    pages = f"pages {passage.page}-{passage.last_page}" if runs_over else f"page {passage.page}"
+    is_other = passage.page_label and passage.page_label != str(passage.page)
+    return f"{pages} (printed {passage.page_label})" if is_other else pages

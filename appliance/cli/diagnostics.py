@@ -1,5 +1,7 @@
 """Everything the commands say on stderr: errors with their hint, and progress."""
 
+import contextlib
+import os
 import sys
 
 import click
@@ -19,6 +21,12 @@ def print_progress(text: str) -> None:
     """One line that the next one replaces; silent unless a person watches."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[2K{safe_line(text)}" if text else "\r\x1b[2K", nl=False, err=True)
+
+
+def say_at_once(text: str) -> None:
+    """Unbuffered, for a signal handler: the buffers may be in use just then."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
 
 
 def print_note(text: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from appliance import __version__
 from appliance.cli.audit import audit
 from appliance.cli.caption import caption
 from appliance.cli.diagnostics import print_error
+from appliance.cli.faults import keep_fault
 from appliance.cli.guidelines import guidelines, lookup
 from appliance.cli.release import release
 from appliance.cli.settings import config as config_command
@@ -25,6 +25,7 @@ INTERRUPTED = 130
 @click.version_option(__version__, prog_name="appliance")
 @click.option("--release", metavar="NAME", help="Model release to use.")
 @click.option("--threads", type=int, metavar="N", help="Processor threads (0: all cores).")
+@click.option("--risk", type=float, metavar="SHARE", help="Of sets that may lack the true label.")
 @click.pass_context
 def main(context: click.Context, /, **flags: Any) -> None:
     """Caption a medical picture, offline, with the guideline passages that apply.
@@ -61,29 +62,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         exc.show()
         return exc.exit_code
     except Exception:
-        return _unforeseen()
-
-
-def _unforeseen() -> int:
-    """Keep the whole trace in a file, show one line with its path."""
-    try:
-        path = load_config(os.environ, {}).faults_file
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(traceback.format_exc() + "\n")
-        where = f"the details are in {path}"
-    except (OSError, ApplianceError):
-        where = "the details could not be written"
-    kind = sys.exc_info()[0]
-    print_error(
-        ApplianceError(
-            f"something unforeseen happened ({kind.__name__ if kind else '?'}); {where}",
-            "try again; if it stays, give that file to whoever looks after the appliance",
-        )
-    )
-    return 1
+        print_error(keep_fault())
+        return 1
 
 
 def entry_point() -> None:
+    if sys.stdout is None:  # closed by the caller: what is shown must be seen
+        sys.exit("error: standard output is closed\nhint: run the command with its output open")
     sys.exit(run())

@@ -79,7 +79,7 @@ def _measure_images(config: Config, found: "Release", source: Path, as_json: boo
     images, left_out = read_labelled(source, found.card.labels, print_progress)
     with (
         KeptAnswers(config.measuring_folder, found) as kept,
-        open_captioner(found, config.thread_count) as captioner,
+        open_captioner(found, config.threads) as captioner,
     ):
         answered, failed = answer_all(
             images, captioner, open_images(), kept, time.monotonic, print_progress
@@ -154,6 +154,7 @@ def _print_box(report: "BoxReport") -> None:
             (mark, 6),
             (run.release, 24),
             (run.quantization, 6),
+            (run.vision_encoder, 9),
             (threads_in_words(run.threads), 10),
             (f"{run.seconds:.2f} s an image ({steps}), {run.memory_bytes / 1e9:.2f} GB", 0),
         )

@@ -112,7 +112,7 @@ def import_release(
         ),
         config.releases_folder,
         open_captioner,
-        config.thread_count,
+        config.threads,
         datetime.now(UTC).date().isoformat(),
         print_progress,
     )

@@ -1,11 +1,15 @@
 """A release on the screen: what `release show`, `import` and `measure` print of it."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli.output import NOT_FOR_CLINICAL_USE, NOT_MEASURED, print_field, print_line
+from appliance.core.gate import NOT_FITTED
 
 if TYPE_CHECKING:
     from appliance.release.manifest import Release
+
+KINDS = {"label": "one label", "set": "a set", "abstain": "abstain"}
 
 
 def print_release(found: "Release") -> None:
@@ -33,24 +37,30 @@ def print_release(found: "Release") -> None:
             print_field(domain, f"{NOT_MEASURED}: {reason}; it abstains on these")
     for domain, scores in (manifest["evaluation"] or {"domains": {}})["domains"].items():
         print_field(domain, _figures(scores))
+        for said in _decisions(manifest["evaluation"]["decisions"][domain]):
+            print_field("", said)
     for source in manifest["data"]:
         print_field("data", f"{source['name']}: {source['terms']}")
 
 
 def _figures(scores: dict[str, Any]) -> str:
     low, high = scores["accuracy_interval"]
-    said = (
+    return (
         f"accuracy {scores['accuracy']:.3f} ({low:.3f}-{high:.3f}), balanced accuracy "
         f"{scores['balanced_accuracy']:.3f}, n {scores['images']}"
     )
-    if "coverage" in scores:
-        low, high = scores["coverage_interval"]
-        said += (
-            f"; true label kept {scores['coverage']:.3f} ({low:.3f}-{high:.3f}), "
-            f"{scores['coverage_wanted']:.2f} wanted; calibration error "
-            f"{scores['calibration_error']:.3f}"
+
+
+def _decisions(figures: dict[str, Any]) -> Iterator[str]:
+    """Of one domain: how far its probabilities can be trusted, and what each risk target gives."""
+    yield f"calibration error {figures['calibration_error']:.3f}"
+    for risk, found in figures["at_risk"].items():
+        low, high = found["coverage_interval"]
+        shares = (f"{found[kind]:.0%} {words}" for kind, words in KINDS.items())
+        yield (
+            f"risk {float(risk):.0%}: true label kept in {found['coverage']:.3f} "
+            f"({low:.3f}-{high:.3f}), {found['coverage_wanted']:.2f} wanted; {', '.join(shares)}"
         )
-    return said
 
 
 def warnings_of(found: "Release") -> list[str]:
@@ -58,4 +68,6 @@ def warnings_of(found: "Release") -> list[str]:
     warnings = [NOT_FOR_CLINICAL_USE] if found.card.demonstration else []
     if not found.card.calibration.is_measured:
         warnings.append(f"{NOT_MEASURED}: it abstains on every picture")
+    if found.card.gate.familiarity is None:
+        warnings.append(f"{NOT_FITTED}: of what is no such picture it refuses blank ones only")
     return warnings

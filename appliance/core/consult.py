@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from appliance.core.caption import Caption, CaptionFormatError, parse_caption
-from appliance.core.decision import Decision, decide, likeliest_domain, probabilities
+from appliance.core.decision import Decision, believe, decide
 from appliance.core.entry import Entry
+from appliance.core.gate import NOT_FITTED, Refusal, refusal, unfamiliar
 from appliance.core.labels import Domain
 from appliance.core.ports import (
     AuditLog,
@@ -19,15 +20,14 @@ from appliance.core.ports import (
     Images,
     Passage,
     Picture,
+    Reading,
     ReleaseCard,
 )
-from appliance.core.query import guideline_queries
+from appliance.core.query import GuidelineQuery, caption_queries
+from appliance.core.scope import limits
 from appliance.errors import ApplianceError, AuditError, ImageError, ModelError
 
 Stage = Literal["opening", "reading", "looking up", "recording"]
-
-BLANK_SPREAD = 8
-"""A picture whose 5th and 95th brightness percentiles differ by less (of 255) shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Ports:
     audit: AuditLog
     clock_s: Callable[[], float]
     """Monotonic seconds."""
+    risk: float
+    """The site's risk target, one that the release has thresholds for."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Consultation:
     domain: Domain | None = None
     label_probabilities: dict[str, float] = field(default_factory=dict)
     decision: Decision | None = None
+    limits: tuple[str, ...] = ()
+    """Where the picture lies outside what the release was trained and measured on."""
     passages: tuple[Passage, ...] = ()
     entry: Entry | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -100,33 +104,50 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     release = result.release
     progress("opening")
     result.picture = ports.images.open(result.path, release.image_size)
-    _refuse_blank(result.picture, result.path)
+    _refuse(refusal(release.gate, result.picture.measures), result.path)
     lap("open")
 
     progress("reading")
-    reading = ports.captioner.read(result.picture)
-    try:
-        result.caption = parse_caption(reading.text, release.labels)
-    except CaptionFormatError as exc:
-        raise ModelError(
-            f"the model's answer is not a caption ({exc}): {result.path}",
-            "try again; if it stays, run `appliance release verify`",
-            code="caption-format",
-        ) from exc
-    values = probabilities(reading.label_scores, release.calibration.temperature)
-    result.label_probabilities = dict(zip(release.labels.names, values, strict=True))
-    result.domain, _ = likeliest_domain(release.labels, result.label_probabilities)
-    result.decision = decide(release.labels, result.label_probabilities, release.calibration)
+    unusual = _unusual(result.picture, result.path, ports.captioner)
+    reading, result.caption = _read(result.picture, result.path, ports.captioner)
+    belief = believe(release.labels, reading.label_scores, release.calibration)
+    result.label_probabilities, result.domain = dict(belief.probability), belief.domain
+    result.decision = decide(release.labels, belief, release.calibration, ports.risk)
+    known = limits(release.scope, result.domain, result.picture.facts)
+    result.limits = (*known, *unusual)
     lap("caption")
 
     if ports.guidelines is not None:
         progress("looking up")
-        queries = guideline_queries(result.decision)
+        queries = caption_queries(result.decision, result.caption)
         result.passages = find_passages(ports.guidelines, queries, k)
         lap("lookup")
 
 
-def find_passages(guidelines: Guidelines, queries: tuple[str, ...], k: int) -> tuple[Passage, ...]:
+def _read(picture: Picture, path: str, captioner: Captioner) -> tuple[Reading, Caption]:
+    """An answer that is no caption is asked for once more, with nothing kept of the picture.
+
+    Raises: ModelError, ReleaseError.
+    """
+    labels = captioner.release.labels
+    reading = captioner.read(picture)
+    try:
+        return reading, parse_caption(reading.text, labels)
+    except CaptionFormatError:
+        reading = captioner.read(picture, anew=True)
+    try:
+        return reading, parse_caption(reading.text, labels)
+    except CaptionFormatError as exc:
+        raise ModelError(
+            f"the model's answer is not a caption ({exc}): {path}",
+            "try another picture of the same; if it stays, run `appliance release verify`",
+            code="caption-format",
+        ) from exc
+
+
+def find_passages(
+    guidelines: Guidelines, queries: tuple[GuidelineQuery, ...], k: int
+) -> tuple[Passage, ...]:
     """The best passages of several queries in turn, each once, at most `k`."""
     ranked = [list(guidelines.find(query, k)) for query in queries]
     chosen: dict[str, Passage] = {}
@@ -137,15 +158,22 @@ def find_passages(guidelines: Guidelines, queries: tuple[str, ...], k: int) -> t
     return tuple(chosen.values())[:k]
 
 
-def _refuse_blank(picture: Picture, path: str) -> None:
-    brightness = sorted(picture.rgb[1::3])
-    spread = brightness[len(brightness) * 95 // 100] - brightness[len(brightness) * 5 // 100]
-    if spread < BLANK_SPREAD:
-        raise ImageError(
-            f"cannot read this image, it shows nothing (almost one colour): {path}",
-            "take the picture again, in focus and in good light",
-            code="image-blank",
-        )
+def _unusual(picture: Picture, path: str, captioner: Captioner) -> tuple[str, ...]:
+    """What to say of a picture unlike most. Raises: ImageError for one unlike any."""
+    familiarity = captioner.release.gate.familiarity
+    if familiarity is None:
+        return (NOT_FITTED,)
+    found = unfamiliar(familiarity, captioner.features(picture), picture.measures)
+    if isinstance(found, str):
+        return (found,)
+    _refuse(found, path)
+    return ()
+
+
+def _refuse(found: Refusal | None, path: str) -> None:
+    if found is not None:
+        message = f"cannot read this image, {found.reason}: {path}"
+        raise ImageError(message, found.hint, code=found.code)
 
 
 def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:

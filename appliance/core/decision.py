@@ -1,9 +1,14 @@
-"""From probabilities to a decision: one label, a set of labels, or abstain.
+"""From label scores to a decision: one label, a set of labels, or abstain.
 
 Split conformal prediction with the least ambiguous set (Sadinle, Lei and Wasserman 2019,
-doi:10.1080/01621459.2017.1395341): within the domain the picture belongs to, every label whose
-probability reaches the domain's threshold is kept, and the threshold is the one that kept the
-true label on all but the risk target of the calibration images.
+doi:10.1080/01621459.2017.1395341): within the domain that the picture belongs to, every label
+whose probability reaches the domain's threshold is kept. On new pictures like those that were
+calibrated on, the set so kept lacks the true label as often as the risk target allows, no more.
+
+That promise is of the set as it is kept. A set that is too wide, or of a picture that fits no
+domain, is withheld afterwards: an abstention claims nothing and so misses nothing, whatever it
+withheld. An empty set misses. Of the answers that are given, more may miss than the risk target
+says; how many is measured and stated beside it.
 """
 
 import math
@@ -13,6 +18,10 @@ from typing import Literal
 
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 
+RISKS = tuple(percent / 100 for percent in range(1, 31))
+"""The risk targets that a site may set: the share of pictures whose set may lack the true label."""
+RISK = 0.1
+"""The one in force where a site sets none."""
 WIDEST_SET = 3
 """A set of more labels than this helps nobody choose: abstain."""
 DOMAIN_FLOOR = 0.7
@@ -23,13 +32,11 @@ DOMAIN_FLOOR = 0.7
 class Calibration:
     """What a release learnt on its calibration images."""
 
-    temperature: float
-    """Divides the label scores before they become probabilities."""
-    risk: float
-    """The share of calibration pictures whose true label the threshold left out, counted before
-    sets that are too wide are withheld; answers that are given may miss it more often."""
-    thresholds: Mapping[Domain, float]
-    """Least probability of a label that is kept, by domain; 0 where nothing was measured."""
+    temperatures: Mapping[Domain, float]
+    """Divides the label scores of a picture of the domain before they become probabilities."""
+    thresholds: Mapping[Domain, Mapping[float, float]]
+    """By domain and risk target: least probability of a label that is kept. A risk that too few
+    pictures were measured for is left out; of a domain that was not measured, every one is."""
 
     @property
     def is_measured(self) -> bool:
@@ -37,8 +44,17 @@ class Calibration:
         return any(self.thresholds.values())
 
 
-UNMEASURED = Calibration(1.0, 0.0, dict.fromkeys(DOMAINS, 0.0))
+UNMEASURED = Calibration(dict.fromkeys(DOMAINS, 1.0), {domain: {} for domain in DOMAINS})
 """Of a release that nobody has measured: it abstains on every picture."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How likely each label is, and the domain the picture most likely belongs to."""
+
+    domain: Domain
+    probability: Mapping[str, float]
+    """Of every label of the release; sums to 1."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,8 @@ class Decision:
     """Likeliest first; empty when abstaining."""
     reason: str
     """In plain words, for the person who reads the result."""
+    risk: float
+    """The risk target it was made at."""
 
 
 def probabilities(scores: Sequence[float], temperature: float) -> tuple[float, ...]:
@@ -59,42 +77,63 @@ def probabilities(scores: Sequence[float], temperature: float) -> tuple[float, .
     return tuple(weight / total for weight in weights)
 
 
-def likeliest_domain(labels: LabelSet, probability: Mapping[str, float]) -> tuple[Domain, float]:
-    """The domain that holds most of the probability, and how much."""
-    mass = {d: sum(probability[name] for name in labels.in_domain(d)) for d in DOMAINS}
+def believe(labels: LabelSet, scores: Sequence[float], calibration: Calibration) -> Belief:
+    """From each label's log-score, in the label set's order. The domain is the one that holds most
+    of the probability at temperature 1; its own temperature then holds for all labels."""
+    mass = dict.fromkeys(DOMAINS, 0.0)
+    for label, value in zip(labels, probabilities(scores, 1.0), strict=True):
+        mass[label.domain] += value
     domain = max(DOMAINS, key=lambda d: mass[d])
-    return domain, mass[domain]
+    values = probabilities(scores, calibration.temperatures[domain])
+    return Belief(domain, dict(zip(labels.names, values, strict=True)))
 
 
-def decide(
-    labels: LabelSet, probability: Mapping[str, float], calibration: Calibration
-) -> Decision:
-    domain, mass = likeliest_domain(labels, probability)
-    threshold = calibration.thresholds[domain]
-    if not threshold:
-        return Decision("abstain", (), "this release was not measured on pictures of this kind")
-    if mass < DOMAIN_FLOOR:
-        return Decision("abstain", (), "the picture fits none of the kinds this release knows")
-    likeliest = max(labels.names, key=lambda name: probability[name])
-    if labels.domain_of(likeliest) != domain:
-        return Decision("abstain", (), "the likeliest label is of another kind of picture")
-    kept = [name for name in labels.in_domain(domain) if probability[name] >= threshold]
-    kept.sort(key=lambda name: -probability[name])
+def kept_labels(
+    labels: LabelSet, belief: Belief, calibration: Calibration, risk: float
+) -> tuple[str, ...] | None:
+    """The labels of the belief's domain that reach its threshold, likeliest first; None where
+    there is no threshold for the risk."""
+    threshold = calibration.thresholds[belief.domain].get(risk)
+    if threshold is None:
+        return None
+    chance = belief.probability
+    inside = labels.in_domain(belief.domain)
+    kept = [name for name in inside if chance[name] >= threshold]
+    return tuple(sorted(kept, key=lambda name: -chance[name]))
+
+
+def decide(labels: LabelSet, belief: Belief, calibration: Calibration, risk: float) -> Decision:
+    def abstain(reason: str) -> Decision:
+        return Decision("abstain", (), reason, risk)
+
+    kept = kept_labels(labels, belief, calibration, risk)
+    if not calibration.thresholds[belief.domain]:
+        return abstain("this release was not measured on pictures of this kind")
+    if kept is None:
+        return abstain(f"too few pictures of this kind were measured for a risk of {risk:.0%}")
+    chance = belief.probability
+    if sum(chance[name] for name in labels.in_domain(belief.domain)) < DOMAIN_FLOOR:
+        return abstain("the picture fits none of the kinds this release knows")
+    likeliest = max(labels.names, key=lambda name: chance[name])
+    if labels.domain_of(likeliest) != belief.domain:
+        return abstain("the likeliest label is of another kind of picture")
     if not kept:
-        return Decision("abstain", (), "no label is likely enough to answer")
+        return abstain("no label is likely enough to answer")
     if len(kept) > WIDEST_SET:
-        return Decision("abstain", (), f"{len(kept)} labels are too close to tell apart")
+        return abstain(f"{len(kept)} labels are too close to tell apart")
     if len(kept) == 1:
-        return Decision("label", (kept[0],), "the only label that is likely enough")
-    return Decision("set", tuple(kept), f"{len(kept)} labels are likely enough")
+        return Decision("label", kept, "the only label that is likely enough", risk)
+    return Decision("set", kept, f"{len(kept)} labels are likely enough", risk)
 
 
-def conformal_threshold(true_label_probabilities: Sequence[float], risk: float) -> float:
+def conformal_threshold(true_label_probabilities: Sequence[float], risk: float) -> float | None:
     """The threshold that keeps the true label on at least 1 - `risk` of new pictures.
 
-    `true_label_probabilities`: the probability each calibration picture gave its true label.
-    Returns 0.0 (the domain counts as not measured) when there are too few pictures for the risk.
+    `true_label_probabilities`: the probability each calibration picture gave its true label, 0
+    where it was taken for a picture of another domain. None when no threshold keeps the risk: too
+    few pictures, or too many of them taken for another domain.
     """
     ordered = sorted(true_label_probabilities)
-    allowed = math.floor(risk * (len(ordered) + 1)) - 1
-    return ordered[allowed] if allowed >= 0 else 0.0
+    # Rounded: 0.29 * 100 is a hair under 29, and floor would lose a picture.
+    allowed = math.floor(round(risk * (len(ordered) + 1), 9)) - 1
+    return ordered[allowed] if allowed >= 0 and ordered[allowed] > 0 else None

@@ -6,7 +6,10 @@ from typing import Any, Protocol
 
 from appliance.core.decision import Calibration
 from appliance.core.entry import Entry
+from appliance.core.gate import UNFITTED, Gate
 from appliance.core.labels import LabelSet
+from appliance.core.query import GuidelineQuery
+from appliance.core.scope import Facts, Scope
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,18 @@ class Picture:
     sha256: str
     """Of the file's bytes."""
     kind: str
-    """JPEG, PNG, TIFF or DICOM."""
+    """JPEG, PNG, TIFF, WEBP, BMP or DICOM."""
     width: int
     """Of the original, in pixels."""
     height: int
     note: str | None
     """What a reader should know, for example that only the first frame was used."""
+    facts: Facts | None = None
+    """Of its tags, generalised; None for a picture without tags."""
+    text_regions: int | None = None
+    """Pieces of text found in the pixels; None where none were looked for."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """Of core.gate.MEASURES; empty for a picture that did not come from a file."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +45,12 @@ class Reading:
     label_scores: tuple[float, ...]
     """Natural log-probability of each label's tokens, in the release's order."""
     spent_s: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """Seconds by step: encode (the picture), prefill, decode."""
+    """Seconds by step: encode (the picture), prefill, score (the labels), decode. Empty when the
+    reading was kept from an earlier one."""
     memory_bytes: int = field(default=0, compare=False)
     """The most that the model's process has held so far; 0 where it is not known."""
+    crashes: int = field(default=0, compare=False)
+    """How often the model's process died over this picture before it answered."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,10 @@ class ReleaseCard:
     calibration: Calibration
     image_size: int
     prompt_version: int
+    scope: Scope | None = None
+    """What it was trained and measured on; None where release.json does not say."""
+    gate: Gate = UNFITTED
+    """Which pictures it can read at all."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,19 @@ class Passage:
     grade: str | None
     evidence: str | None
     score: float
+    publisher: str | None = None
+    isbn: str | None = None
+    page_label: str | None = None
+    """The page number as printed."""
+    last_page: int | None = None
+    """The physical page on which it ends."""
+    kind: str = "text"
+    """recommendation, text, table, figure or reference."""
+    grading: str | None = None
+    """Whose grades these are: malaysian or grade."""
+    language: str | None = None
+    caution: str | None = None
+    """What a reader must know first: superseded, overdue for review, or recognised in a scan."""
 
 
 class Images(Protocol):
@@ -80,12 +109,19 @@ class Captioner(Protocol):
     @property
     def release(self) -> ReleaseCard: ...
 
-    def read(self, picture: Picture) -> Reading:
-        """The same picture gives the same reading. Raises: ModelError, ReleaseError."""
+    def features(self, picture: Picture) -> tuple[float, ...]:
+        """What the vision tower makes of the picture as a whole: the mean of its soft tokens,
+        (text width,). Raises: ModelError, ReleaseError."""
+
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
+        """The same picture gives the same reading; with `anew` nothing kept of it is used.
+
+        Raises: ModelError, ReleaseError.
+        """
 
 
 class Guidelines(Protocol):
-    def find(self, query: str, k: int) -> Sequence[Passage]:
+    def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
         """Best first, at most `k`, none when nothing is relevant. Raises: GuidelineError."""
 
 

@@ -120,7 +120,7 @@ def _try(
     usual = [asdict(label) for label in default_labels()]
     if manifest["labels"] != usual:
         write_manifest(aside, manifest)
-        with open_captioner(read_release(aside), threads) as captioner:
+        with open_captioner(read_release(aside), threads, "ggml") as captioner:
             say("trying the label list on a drawing")
             try:
                 captioner.read(draw(DOMAINS[0], 0, captioner.release.image_size))
@@ -130,7 +130,7 @@ def _try(
                     "leave --labels out to see whether the pair runs, then shorten the list",
                 ) from exc
     write_manifest(aside, {**manifest, "labels": usual})
-    with open_captioner(read_release(aside), threads) as captioner:
+    with open_captioner(read_release(aside), threads, "ggml") as captioner:
         return try_pair(captioner, say)
 
 

@@ -6,21 +6,33 @@ Owns reading, writing and verifying. Nothing of a release is given to another li
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.core.decision import Calibration
+from appliance.core.decision import RISKS, Calibration
+from appliance.core.gate import read_gate
 from appliance.core.labels import DOMAINS, Label, LabelSet
 from appliance.core.ports import ReleaseCard
 from appliance.core.prompt import LISTING_VERSION, PROMPT_VERSION
-from appliance.errors import ReleaseError
+from appliance.core.scope import read_scope
+from appliance.errors import ConfigError, ReleaseError
 
 MANIFEST = "release.json"
 MODEL = "model.gguf"
 PROJECTOR = "mmproj.gguf"
+ENCODER = "encoder.onnx"
+ENCODER_INT8 = "encoder.int8.onnx"
+ENCODER_REPORT = "encoder.json"
+VISION_ENCODERS = {"ggml": PROJECTOR, "onnx": ENCODER, "onnx-int8": ENCODER_INT8}
+"""What turns a picture into soft tokens, and the file it needs."""
+PHRASES = "phrases.jsonl"
+MOST_PHRASES = 300
+"""Captions that a release carries for the engine to guess from."""
+MOST_PHRASES_BYTES = 1 << 20
 FORMAT = 1
 MOST_MANIFEST_BYTES = 4 << 20
 COPY_AGAIN = "copy the release again from where it came"
@@ -55,6 +67,11 @@ class Release:
     def projector(self) -> Path:
         return self.directory / PROJECTOR
 
+    @property
+    def encoder(self) -> str:
+        """The vision encoder that it was measured with; used unless a site sets another."""
+        return str(self.manifest.get("vision_encoder", "ggml"))
+
 
 def read_release(directory: Path) -> Release:
     """Raises: ReleaseError when there is none, or its manifest cannot be used."""
@@ -85,6 +102,38 @@ def read_release(directory: Path) -> Release:
     return release
 
 
+def encoder_file(release: Release, encoder: str) -> Path:
+    """Of the vision encoder with that name; empty: the release's own. Raises: ConfigError for a
+    name that is none; ReleaseError when the release does not carry it."""
+    encoder = encoder or release.encoder
+    if encoder not in VISION_ENCODERS:
+        raise ConfigError(
+            f"no such vision encoder `{encoder}`",
+            "set `encoder` to " + " or ".join(VISION_ENCODERS),
+        )
+    if VISION_ENCODERS[encoder] not in release.files:
+        there = [name for name, file in VISION_ENCODERS.items() if file in release.files]
+        raise ReleaseError(
+            f"the release {release.name} has no vision encoder `{encoder}`",
+            "set `encoder` to " + " or ".join(there),
+        )
+    return release.directory / VISION_ENCODERS[encoder]
+
+
+def read_phrases(release: Release) -> list[str]:
+    """Captions that the release wrote when it was measured, the most frequent first; none if it
+    carries none. Raises: ReleaseError."""
+    if PHRASES not in release.files:
+        return []
+    path = release.directory / PHRASES
+    try:
+        if path.stat().st_size > MOST_PHRASES_BYTES:
+            raise ReleaseError(f"the release's phrase bank is too large: {path}", COPY_AGAIN)
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ReleaseError(f"the phrase bank cannot be read ({exc}): {path}", COPY_AGAIN) from exc
+
+
 def verify(release: Release) -> None:
     """Raises: ReleaseError at the first file that is missing or is not the one declared."""
     for name, declared in release.files.items():
@@ -99,6 +148,16 @@ def verify(release: Release) -> None:
             raise ReleaseError(
                 f"a file of the release is not the one its manifest declares: {path}", COPY_AGAIN
             )
+
+
+def refuse_unmeasured_risk(release: Release, risk: float) -> None:
+    """Raises: ConfigError when the release was measured, but in no domain for this risk target."""
+    by_domain = release.card.calibration.thresholds.values()
+    if (known := sorted({each for by_risk in by_domain for each in by_risk})) and risk not in known:
+        raise ConfigError(
+            f"release {release.name} was not measured on enough pictures for a risk of {risk:g}",
+            f"set `risk` to {known[0]:g} to {known[-1]:g}, or measure it on more pictures",
+        )
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
@@ -136,15 +195,12 @@ def _release(directory: Path, manifest: dict[str, Any], sha256: str) -> Release:
     for name in files:
         if Path(name).name != name or name == MANIFEST:
             raise ValueError(f"not a file name of a release: {name!r}")
+    encoder = manifest.get("vision_encoder", "ggml")
+    if VISION_ENCODERS.get(encoder) not in files:
+        raise ValueError(f"it is measured with the vision encoder {encoder!r}, which it lacks")
     labels = LabelSet(tuple(Label(row["name"], row["domain"]) for row in manifest["labels"]))
     if any(label.domain not in DOMAINS for label in labels):
         raise ValueError("a label has an unknown domain")
-    calibration = manifest["calibration"]
-    if not (
-        float(calibration["temperature"]) > 0
-        and all(0 <= float(calibration["thresholds"][domain]) <= 1 for domain in DOMAINS)
-    ):
-        raise ValueError("the calibration is out of range")
     if missing := {"intended_use", "data", "evaluation"} - set(manifest):
         raise ValueError(f"it does not say its {', '.join(sorted(missing))}")
     card = ReleaseCard(
@@ -152,12 +208,26 @@ def _release(directory: Path, manifest: dict[str, Any], sha256: str) -> Release:
         sha256=sha256,
         demonstration=manifest["demonstration"] is not False,
         labels=labels,
-        calibration=Calibration(
-            temperature=float(calibration["temperature"]),
-            risk=float(calibration["risk"]),
-            thresholds={domain: float(calibration["thresholds"][domain]) for domain in DOMAINS},
-        ),
+        calibration=_calibration(manifest["calibration"]),
         image_size=int(manifest["image_size"]),
         prompt_version=manifest["prompt_version"],
+        scope=read_scope(manifest["scope"]) if "scope" in manifest else None,
+        gate=read_gate(manifest.get("gate")),
     )
     return Release(directory, str(manifest["version"]), card, files, manifest)
+
+
+def _calibration(said: dict[str, Any]) -> Calibration:
+    temperatures = {domain: float(said["temperatures"][domain]) for domain in DOMAINS}
+    thresholds = {
+        domain: {float(risk): float(least) for risk, least in said["thresholds"][domain].items()}
+        for domain in DOMAINS
+    }
+    least = [value for by_risk in thresholds.values() for value in by_risk.values()]
+    if not (
+        all(0 < value < math.inf for value in temperatures.values())
+        and all(0 < value <= 1 for value in least)
+        and all(risk in RISKS for by_risk in thresholds.values() for risk in by_risk)
+    ):
+        raise ValueError("the calibration is out of range")
+    return Calibration(temperatures, thresholds)

@@ -9,15 +9,12 @@ from typing import Any
 
 from appliance.core.calibration import (
     LEAST_CALIBRATION,
-    RISK,
     calibrate,
-    calibration_error,
     decision_figures,
-    reliability_bins,
     wilson,
 )
 from appliance.core.caption import is_caption
-from appliance.core.decision import Calibration, probabilities
+from appliance.core.decision import Calibration
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 from appliance.core.ports import Captioner, Images
 from appliance.errors import ConfigError, ImageError, ModelError
@@ -157,25 +154,19 @@ def _evaluation(
             [labels.domain_of(_found(one, labels)) == _domain(one, labels) for one in answered]
         ),
         "domains": {
-            domain: _figures(labels, inside, calibration, domain)
-            for domain, inside in domains.items()
-            if inside
+            domain: _figures(labels, inside) for domain, inside in domains.items() if inside
         },
         "decisions": decision_figures(labels, truth, answered, calibration),
     }
 
 
-def _figures(
-    labels: LabelSet, answered: Sequence[Answered], calibration: Calibration, domain: Domain
-) -> dict[str, Any]:
+def _figures(labels: LabelSet, answered: Sequence[Answered]) -> dict[str, Any]:
     right = [_found(one, labels) == one.image.label for one in answered]
     by_label: dict[str, list[bool]] = {}
     for one, is_right in zip(answered, right, strict=True):
         by_label.setdefault(one.image.label, []).append(is_right)
     recall = {name: _share(inside) for name, inside in by_label.items()}
-    chances = [probabilities(one.label_scores, calibration.temperature) for one in answered]
-    bins = reliability_bins([max(values) for values in chances], right)
-    figures = {
+    return {
         "images": len(answered),
         "accuracy": _share(right),
         "accuracy_interval": wilson(sum(right), len(right)),
@@ -185,15 +176,7 @@ def _figures(
         "recall_interval_by_label": {
             name: wilson(sum(inside), len(inside)) for name, inside in by_label.items()
         },
-        "calibration_error": calibration_error(bins),
     }
-    if threshold := calibration.thresholds[domain]:
-        places = [labels.names.index(one.image.label) for one in answered]
-        kept = [values[place] >= threshold for values, place in zip(chances, places, strict=True)]
-        figures["coverage"] = _share(kept)
-        figures["coverage_interval"] = wilson(sum(kept), len(kept))
-        figures["coverage_wanted"] = 1 - RISK
-    return figures
 
 
 def _in_domain(answered: Sequence[Answered], labels: LabelSet, domain: Domain) -> list[Answered]:

@@ -5,10 +5,12 @@ from typing import Any
 
 from appliance.core.caption import Caption, caption_json
 from appliance.core.consult import Ports
-from appliance.core.decision import Calibration
-from appliance.core.entry import Entry, next_entry
-from appliance.core.labels import Label, LabelSet
+from appliance.core.decision import RISK, Calibration
+from appliance.core.entry import Entry, Moment, entry_text, read_entry
+from appliance.core.gate import MEASURES
+from appliance.core.labels import DOMAINS, Label, LabelSet
 from appliance.core.ports import Guidelines, Passage, Picture, Reading, ReleaseCard
+from appliance.core.query import GuidelineQuery
 from appliance.errors import ApplianceError, AuditError
 
 LABELS = LabelSet(
@@ -28,24 +30,32 @@ CARD = ReleaseCard(
     sha256="ab" * 32,
     demonstration=True,
     labels=LABELS,
-    calibration=Calibration(1.0, 0.1, {"skin": 0.2, "fundus": 0.2, "chest": 0.2}),
+    calibration=Calibration(
+        dict.fromkeys(DOMAINS, 1.0), {domain: {RISK: 0.2, 0.01: 0.01} for domain in DOMAINS}
+    ),
     image_size=4,
     prompt_version=1,
 )
 SPECKLED = bytes(range(0, 240, 5))
 """4 x 4 RGB with contrast."""
+MEASURED = dict.fromkeys(MEASURES, 0.5)
 
 
 class OneImage:
     """Opens any path to the same picture, or fails with the error given."""
 
-    def __init__(self, rgb: bytes = SPECKLED, error: ApplianceError | None = None) -> None:
-        self.rgb, self.error = rgb, error
+    def __init__(
+        self,
+        rgb: bytes = SPECKLED,
+        error: ApplianceError | None = None,
+        measures: Mapping[str, float] = MEASURED,
+    ) -> None:
+        self.rgb, self.error, self.measures = rgb, error, measures
 
     def open(self, path: str, size: int) -> Picture:
         if self.error:
             raise self.error
-        return Picture(self.rgb, size, "cd" * 32, "PNG", 40, 30, None)
+        return Picture(self.rgb, size, "cd" * 32, "PNG", 40, 30, None, measures=self.measures)
 
 
 class OneReading:
@@ -58,7 +68,10 @@ class OneReading:
     ) -> None:
         self.reading = Reading(text, tuple(scores))
 
-    def read(self, picture: Picture) -> Reading:
+    def features(self, picture: Picture) -> tuple[float, ...]:
+        return (0.25, -0.5)
+
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
         return self.reading
 
 
@@ -68,9 +81,9 @@ class Shelf:
     def __init__(self) -> None:
         self.queries: list[str] = []
 
-    def find(self, query: str, k: int) -> Sequence[Passage]:
-        self.queries.append(query)
-        name = query.partition(":")[0]
+    def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
+        self.queries.append(query.text)
+        name = query.text.partition(":")[0]
         return [
             Passage(f"{name}-{i}", "text", "Guide", None, 1, None, "A", None, 1 / (i + 1))
             for i in range(k)
@@ -87,8 +100,9 @@ class MemoryLog:
     def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         if len(self.entries) + 1 == self.full_at:
             raise AuditError("the audit log cannot be written", "free disk space")
-        last = self.entries[-1] if self.entries else None
-        self.entries.append(next_entry(last, "2026-01-02T03:04:05.000+00:00", kind, body))
+        moment = Moment("2026-01-02T03:04:05.000+00:00", "boot", 0)
+        text = entry_text(len(self.entries) + 1, moment, "run", "", kind, body)
+        self.entries.append(read_entry(text))
         return self.entries[-1]
 
     def image_mark(self, sha256: str) -> str:
@@ -109,4 +123,5 @@ def ports(
         guidelines=guidelines,
         audit=audit or MemoryLog(),
         clock_s=lambda: float(next(ticks)),
+        risk=RISK,
     )

@@ -33,6 +33,11 @@ def test_asking_creates_nothing(home: Path) -> None:
         ("threads = 'two'", "`threads`"),
         ("threads = -1", "0 to 512"),
         ("passages = 99", "0 to 50"),
+        ("burned_in_text = 'blur'", "off, report, mask"),
+        ("risk = 0.105", "0.01 to 0.3"),
+        ("risk = 0.0", "0.01 to 0.3"),
+        ("risk = 1", "`risk`"),
+        ("risk = nan", "`risk`"),
         ("threads = ", "cannot be read"),
     ],
 )
@@ -44,3 +49,10 @@ def test_a_wrong_setting_is_named(home: Path, text: str, complaint: str) -> None
 def test_a_wrong_variable_is_named(home: Path) -> None:
     with pytest.raises(ConfigError, match="APPLIANCE_THREADS"):
         load_config({"APPLIANCE_HOME": str(home), "APPLIANCE_THREADS": "many"}, {})
+
+
+def test_the_risk_target_is_a_tenth_unless_a_site_says_otherwise(home: Path) -> None:
+    assert load_config({"APPLIANCE_HOME": str(home)}, {}).risk == 0.1
+    environment = write(home, "risk = 0.05\n")
+    assert load_config(environment, {}).risk == 0.05
+    assert load_config({**environment, "APPLIANCE_RISK": "0.29"}, {}).risk == 0.29

@@ -1,10 +1,11 @@
 """The one path: what is recorded, what is shown, what is refused."""
 
 import pytest
-from stand_ins import CAPTION, MemoryLog, OneImage, OneReading, Shelf, ports
+from stand_ins import CAPTION, SURE_SCORES, MemoryLog, OneImage, OneReading, Shelf, ports
 
 from appliance.core.caption import caption_json
 from appliance.core.consult import consult
+from appliance.core.ports import Picture, Reading
 from appliance.errors import AuditError, ImageError
 
 
@@ -35,7 +36,7 @@ def test_a_refused_picture_is_an_outcome() -> None:
 
 
 def test_a_blank_picture_is_refused() -> None:
-    result = consult("x.png", ports(images=OneImage(bytes(48))), k=2)
+    result = consult("x.png", ports(images=OneImage(measures={"spread": 0.0})), k=2)
     assert result.error is not None and result.error.code == "image-blank"
 
 
@@ -43,6 +44,15 @@ def test_prose_instead_of_a_caption_is_an_error() -> None:
     captioner = OneReading("I see a mole.")
     result = consult("x.png", ports(captioner=captioner), k=2)
     assert result.error is not None and result.error.code == "caption-format"
+
+
+def test_prose_is_asked_for_once_more_with_nothing_kept() -> None:
+    class Recovering(OneReading):
+        def read(self, picture: Picture, *, anew: bool = False) -> Reading:
+            return Reading(caption_json(CAPTION), SURE_SCORES) if anew else self.reading
+
+    result = consult("x.png", ports(captioner=Recovering("I see a mole.")), k=2)
+    assert result.error is None and result.caption == CAPTION
 
 
 def test_an_abstention_looks_nothing_up() -> None:

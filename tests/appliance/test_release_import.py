@@ -350,10 +350,15 @@ def test_a_list_of_labels_of_ones_own_is_taken(tmp_path: Path, releases: Path) -
     assert found.card.labels.names == ("cataract", "trübe linse")
 
 
-def test_more_labels_than_the_model_has_room_for_are_refused(releases: Path) -> None:
-    labels = LabelSet(
-        tuple(Label(f"finding {n} of a long list of them", "skin") for n in range(200))
-    )
+def test_a_list_of_many_labels_is_scored_in_groups(releases: Path) -> None:
+    names = [f"finding {n} of a long list of them" for n in range(200)]
+    labels = LabelSet(tuple(Label(name, "skin") for name in names))
+    release = imported(releases, labels=labels)
+    assert release.card.labels == labels
+
+
+def test_a_label_longer_than_the_model_has_room_for_is_refused(releases: Path) -> None:
+    labels = LabelSet((Label("皮膚の病変" * 16, "skin"), Label("melanoma", "skin")))
     with pytest.raises(ConfigError, match="label list does not run"):
         imported(releases, labels=labels)
     assert list(releases.iterdir()) == []

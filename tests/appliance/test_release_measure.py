@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ import pytest
 from stand_ins import CAPTION, SPECKLED
 
 from appliance.cli.main import run
-from appliance.core.calibration import LEAST_CALIBRATION, calibrate, wilson
+from appliance.core.calibration import (
+    LEAST_CALIBRATION,
+    calibrate,
+    decision_figures,
+    wilson,
+)
 from appliance.core.caption import caption_json
-from appliance.core.decision import decide, probabilities
-from appliance.core.labels import DOMAINS
+from appliance.core.decision import RISK, UNMEASURED, believe, decide, probabilities
 from appliance.core.ports import Picture, Reading, ReleaseCard
 from appliance.errors import ConfigError, ImageError, ModelError
 from appliance.release.box import BoxReport, Machine, measure_box
@@ -53,8 +57,7 @@ def release(home: Path) -> Release:
     """The demonstration's pair, as a release that nobody measured."""
     folder = shutil.copytree(BUILT_IN, home / "releases" / "trial")
     manifest = {**SHIPPED.manifest, "name": "trial", "evaluation": None}
-    manifest["calibration"] = {**SHIPPED.manifest["calibration"], "temperature": 1.0}
-    manifest["calibration"]["thresholds"] = dict.fromkeys(DOMAINS, 0.0)
+    manifest["calibration"] = asdict(UNMEASURED)
     write_manifest(folder, manifest)
     return read_release(folder)
 
@@ -86,7 +89,10 @@ class Knowing:
     def __init__(self, card: ReleaseCard, scores: dict[str, tuple[float, ...]]) -> None:
         self.release, self.scores, self.asked = card, scores, 0
 
-    def read(self, picture: Picture) -> Reading:
+    def features(self, picture: Picture) -> tuple[float, ...]:
+        raise AssertionError("nobody asks")
+
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
         self.asked += 1
         if picture.sha256 not in self.scores:
             raise ModelError("the model failed", "try again")
@@ -206,16 +212,16 @@ def test_the_figures_are_those_of_the_half_that_was_not_calibrated_on(
     assert chest["accuracy"] == right / 30
     assert chest["accuracy_interval"] == wilson(right, 30)
     assert chest["balanced_accuracy"] == pytest.approx(sum(chest["recall_by_label"].values()) / 3)
-    temperature, threshold = found.calibration.temperature, found.calibration.thresholds["chest"]
+    decisions = found.evaluation["decisions"]
+    truth = [one.image.label for one in tested]
+    assert decisions == decision_figures(LABELS, truth, tested, found.calibration)
+    temperature = found.calibration.temperatures["chest"]
     kept = [
         probabilities(one.label_scores, temperature)[LABELS.names.index(one.image.label)]
-        >= threshold
+        >= found.calibration.thresholds["chest"][RISK]
         for one in tested
     ]
-    assert chest["coverage"] == sum(kept) / 30
-    assert 0 <= chest["calibration_error"] <= 1
-    decisions = found.evaluation["decisions"]["chest"]
-    assert decisions["label"] + decisions["set"] + decisions["abstain"] == pytest.approx(1)
+    assert decisions["chest"]["at_risk"][str(RISK)]["coverage"] == sum(kept) / 30
     json.dumps(found.evaluation, allow_nan=False)
 
 
@@ -225,15 +231,15 @@ def test_a_kind_with_too_few_pictures_stays_unmeasured_and_abstains(
     few = ["melanoma"] * (2 * LEAST_CALIBRATION - 2)
     source, scores = site(tmp_path / "site", [CHEST[n % 3] for n in range(60)] + few)
     found, _, _ = measured(release, source, scores, home)
-    assert found.calibration.thresholds["chest"] > 0
-    assert found.calibration.thresholds["skin"] == found.calibration.thresholds["fundus"] == 0
+    assert found.calibration.thresholds["chest"][RISK] > 0
+    assert found.calibration.thresholds["skin"] == found.calibration.thresholds["fundus"] == {}
     assert set(found.measured["unmeasured"]) == {"skin", "fundus"}
     assert "8 pictures" in found.measured["unmeasured"]["skin"]
     written = write_measurement(release, found)
     for label, kind in (("melanoma", "abstain"), ("normal chest", "label")):
-        values = probabilities(scores_for(label, 0.95), 1.0)
-        chances = dict(zip(LABELS.names, values, strict=True))
-        assert decide(LABELS, chances, written.card.calibration).kind == kind
+        calibration = written.card.calibration
+        belief = believe(LABELS, scores_for(label, 0.95), calibration)
+        assert decide(LABELS, belief, calibration, RISK).kind == kind
 
 
 def test_too_few_pictures_of_every_kind_change_nothing(
@@ -323,28 +329,35 @@ def boxed(
     cores: int = 4,
     budget_s: float = 120,
     sizes: dict[str, int] | None = None,
+    also: tuple[str, ...] = (),
 ) -> BoxReport:
     """What is found with releases that take so many seconds a picture with so many threads."""
 
     class Timed:
-        def __init__(self, found: Release, threads: int) -> None:
+        def __init__(self, found: Release, threads: int, encoder: str) -> None:
             self.release = found.card
-            self.takes_s = seconds[found.name, threads]
+            faster = {"ggml": 1.0, "onnx": 0.5}
+            self.takes_s = seconds[found.name, threads] * faster[encoder]
 
-        def read(self, picture: Picture) -> Reading:
+        def features(self, picture: Picture) -> tuple[float, ...]:
+            raise AssertionError("nobody asks")
+
+        def read(self, picture: Picture, *, anew: bool = False) -> Reading:
             clock.now_s += self.takes_s
             spent = {"encode": self.takes_s}
             return Reading("", (), spent, memory[self.release.name])
 
     @contextmanager
-    def opened(found: Release, threads: int) -> Iterator[Timed]:
-        yield Timed(found, threads)
+    def opened(found: Release, threads: int, encoder: str) -> Iterator[Timed]:
+        yield Timed(found, threads, encoder)
 
     releases = [
         replace(
             SHIPPED,
             card=replace(SHIPPED.card, name=name),
-            files={"model.gguf": replace(SHIPPED.files["model.gguf"], size_bytes=size)},
+            files=dict.fromkeys(
+                ("mmproj.gguf", *also), replace(SHIPPED.files["model.gguf"], size_bytes=size)
+            ),
         )
         for name, size in (sizes or dict.fromkeys(memory, 1)).items()
     ]
@@ -364,11 +377,18 @@ def test_the_quickest_release_and_threads_within_memory_are_chosen() -> None:
     seconds = {("q4", 4): 2.0, ("q4", 2): 3.0, ("q4", 1): 6.0}
     seconds |= {("q8", 4): 1.0, ("q8", 2): 0.8, ("q8", 1): 4.0}
     found = boxed(Clock(), seconds, {"q4": 500, "q8": 600})
-    assert found.setting == {"release": "q8", "threads": 2}
+    assert found.setting == {"release": "q8", "encoder": "ggml", "threads": 2}
     assert "0.80 s" in found.why and "1.00 s" in found.why
     assert len(found.runs) == 6 and found.not_tried == []
     found = boxed(Clock(), seconds, {"q4": 500, "q8": 950})
-    assert found.setting == {"release": "q4", "threads": 4}
+    assert found.setting == {"release": "q4", "encoder": "ggml", "threads": 4}
+
+
+def test_every_vision_encoder_that_a_release_carries_is_tried() -> None:
+    found = boxed(Clock(), {("a", 1): 1.0}, {"a": 1}, cores=1, also=("encoder.onnx",))
+    assert [run.vision_encoder for run in found.runs] == ["ggml", "onnx"]
+    assert found.setting == {"release": "a", "encoder": "onnx", "threads": 1}
+    assert "with ggml and 1 thread, 1.00 s" in found.why
 
 
 def test_of_equally_quick_ones_the_one_with_fewer_threads_is_chosen() -> None:
@@ -381,7 +401,10 @@ def test_a_slow_machine_keeps_to_its_time_and_says_what_was_not_tried() -> None:
     found = boxed(clock, {("a", 4): 50.0, ("a", 2): 90.0, ("a", 1): 180.0}, {"a": 1})
     assert clock.now_s <= 120
     assert [run.threads for run in found.runs] == [4]
-    assert found.not_tried == ["a with 2 threads: no time left", "a with 1 thread: no time left"]
+    assert found.not_tried == [
+        "a with ggml and 2 threads: no time left",
+        "a with ggml and 1 thread: no time left",
+    ]
 
 
 def test_a_release_larger_than_memory_is_not_even_loaded() -> None:
@@ -398,7 +421,7 @@ def test_the_box_is_measured_by_the_command(home: Path, capsys: pytest.CaptureFi
     assert run([*arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)["box"]
     assert report == json.loads((home / "box.json").read_text(encoding="utf-8"))
-    assert set(report["chosen"]["spent_s"]) == {"open", "encode", "prefill", "decode"}
+    assert set(report["chosen"]["spent_s"]) == {"open", "encode", "prefill", "score", "decode"}
     assert all(seconds > 0 for seconds in report["chosen"]["spent_s"].values())
     assert report["chosen"]["memory_bytes"] > sum(f.size_bytes for f in SHIPPED.files.values())
     assert report["why"]
@@ -421,7 +444,7 @@ def test_a_release_is_measured_by_the_command(
     found: dict[str, Any] = json.loads((release.directory / MANIFEST).read_text(encoding="utf-8"))
     assert found["measured"]["images"] == 2 * LEAST_CALIBRATION
     assert found["measured"]["left_out"] == 1
-    assert found["calibration"]["thresholds"]["chest"] > 0
+    assert found["calibration"]["thresholds"]["chest"][str(RISK)] > 0
     assert (home / "measuring" / "trial-left-out.csv").stat().st_mode & 0o077 == 0
 
 

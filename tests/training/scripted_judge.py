@@ -9,6 +9,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from appliance.core.caption import Caption, caption_json
+from appliance.core.labels import DOMAINS
 from tests.training.teach.scripted_endpoint import KEY, Play, Request, completion
 from training.evaluation.answered import AnsweredImage, Findings, Header, open_answers
 from training.evaluation.embedder import INSTALLED, POOLING
@@ -106,7 +107,7 @@ def write_evaluation(folder: Path, texts: Mapping[str, str | None]) -> Path:
         images=len(texts),
         labels=LABELS.names,
         domains=tuple(label.domain for label in LABELS),
-        temperature=1.0,
+        temperatures=dict.fromkeys(DOMAINS, 1.0),
     )
     lines = []
     with open_answers(folder, header) as answers:

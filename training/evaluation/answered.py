@@ -7,7 +7,7 @@ judge) need neither the model nor the images.
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -45,8 +45,9 @@ class Header:
     labels: tuple[str, ...]
     domains: tuple[Domain, ...]
     """Of each label."""
-    temperature: float
-    """Divides the label scores before they become probabilities; 1 for a model without one."""
+    temperatures: Mapping[Domain, float]
+    """By domain: divides the label scores before they become probabilities; 1 for a model without
+    any."""
     prompt_version: int = PROMPT_VERSION
 
     @property

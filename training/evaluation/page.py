@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from appliance.core.calibration import calibration_error
-from appliance.core.labels import DOMAINS
+from appliance.core.labels import DOMAINS, Domain
 from training.evaluation.answered import AnsweredImage, Evaluation
 from training.evaluation.comparison import MEASURES
 from training.evaluation.drawings import change_plot, interval_bar, reliability_diagram
@@ -49,7 +49,7 @@ def report_page(
         if images:
             content += _domain(domain, images, evaluation, figures)
             shown = [example for example in examples if example.image.domain == domain]
-            content += _examples(domain, shown, header.temperature) if shown else []
+            content += _examples(domain, shown, header.temperatures[domain]) if shown else []
     return document(title, content)
 
 
@@ -144,12 +144,15 @@ def _shares(figures: Mapping[str, Any], comparison: Mapping[str, Any] | None) ->
 
 
 def _domain(
-    domain: str, images: Sequence[AnsweredImage], evaluation: Evaluation, figures: Mapping[str, Any]
+    domain: Domain,
+    images: Sequence[AnsweredImage],
+    evaluation: Evaluation,
+    figures: Mapping[str, Any],
 ) -> Iterator[Html]:
     yield element("h2", f"{domain.capitalize()}: {len(images)} images")
     yield _labels(domain, figures["domains"][domain])
     yield _confusion(domain, images, evaluation)
-    yield from _reliability(domain, images, evaluation.header.temperature)
+    yield from _reliability(domain, images, evaluation.header.temperatures[domain])
     yield from _strata(domain, figures)
 
 
@@ -172,8 +175,8 @@ def _labels(domain: str, scores: Mapping[str, Any]) -> Html:
     return table(f"{domain.capitalize()} by label", head, rows)
 
 
-def _confusion(domain: str, images: Sequence[AnsweredImage], evaluation: Evaluation) -> Html:
-    names = evaluation.header.label_set.in_domain(domain)  # type: ignore[arg-type]
+def _confusion(domain: Domain, images: Sequence[AnsweredImage], evaluation: Evaluation) -> Html:
+    names = evaluation.header.label_set.in_domain(domain)
     elsewhere = any(image.found not in names for image in images)
     head = ["true label", *names, *(["of another domain"] if elsewhere else [])]
     rows = []

@@ -47,7 +47,7 @@ def run_evaluation(
         images=len(questions),
         labels=subject.labels.names,
         domains=tuple(label.domain for label in subject.labels),
-        temperature=subject.temperature,
+        temperatures=subject.temperatures,
     )
     images = _ask_the_rest(subject, questions, folder, header, say)
     figures = {

@@ -2,12 +2,12 @@
 an adapter. Both answer the same questions."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.core.labels import LabelSet
+from appliance.core.labels import DOMAINS, Domain, LabelSet
 from appliance.release.manifest import MANIFEST, Release, hash_file, read_release
 from training.evaluation.answered import EvaluationError
 from training.evaluation.asking import Answer, ask_model, ask_release
@@ -23,8 +23,8 @@ class Subject:
     sha256: str
     """Of all its files."""
     labels: LabelSet
-    temperature: float
-    """Divides the label scores before they become probabilities."""
+    temperatures: Mapping[Domain, float]
+    """By domain: divides the label scores before they become probabilities."""
     open: Callable[[], AbstractContextManager[Ask]]
 
 
@@ -45,7 +45,7 @@ def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
             name=model.resolve().name,
             sha256=card.sha256,  # of the manifest, which declares the hash of every other file
             labels=card.labels,
-            temperature=card.calibration.temperature,
+            temperatures=card.calibration.temperatures,
             open=lambda: _open_release(release, threads),
         )
     if not (model / "config.json").is_file():
@@ -62,7 +62,7 @@ def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
         name="+".join(folder.resolve().name for folder in folders),
         sha256=_hash_folders(folders),
         labels=label_set(),
-        temperature=1.0,
+        temperatures=dict.fromkeys(DOMAINS, 1.0),
         open=lambda: _open_model(model, adapter),
     )
 

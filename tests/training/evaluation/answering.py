@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.core.caption import caption_json
-from appliance.core.labels import Domain
+from appliance.core.labels import DOMAINS, Domain
 from training.evaluation.answered import AnsweredImage, Findings, Header, open_answers
 from training.evaluation.asking import Answer
 from training.evaluation.questions import Question
@@ -57,7 +57,7 @@ def header(images: int, model: str = "made-up") -> Header:
         images=images,
         labels=LABELS.names,
         domains=tuple(label.domain for label in LABELS),
-        temperature=1.0,
+        temperatures=dict.fromkeys(DOMAINS, 1.0),
     )
 
 
@@ -76,7 +76,8 @@ class TruthTeller:
         self.killed_after = killed_after
 
     def subject(self, sha256: str = "0" * 64) -> Subject:
-        return Subject("truth-teller", sha256, LABELS, 1.0, self._open)
+        temperatures = dict.fromkeys(DOMAINS, 1.0)
+        return Subject("truth-teller", sha256, LABELS, temperatures, self._open)
 
     @contextmanager
     def _open(self) -> Iterator[Ask]:
