@@ -9,6 +9,7 @@
       GuidelineError           a document cannot be read or indexed              exit 1
         GuidelineIndexError    no usable guideline index on this machine         exit 3
       AuditError               the log is broken or cannot be written            exit 4
+        AuditMissingError      there is no log on this machine yet               exit 3
 
 The message names the thing and its value; the hint is one action possible here, offline.
 """
@@ -63,3 +64,8 @@ class GuidelineIndexError(GuidelineError):
 class AuditError(ApplianceError):
     code = "audit"
     exit_code = 4
+
+
+class AuditMissingError(AuditError):
+    code = "audit-missing"
+    exit_code = 3

@@ -3,7 +3,7 @@
 import json
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -28,6 +28,12 @@ def print_line(text: str = "") -> None:
 def print_row(*cells: tuple[str, int]) -> None:
     """Texts in columns of the widths given."""
     click.echo("  ".join(f"{safe_line(text):<{width}}" for text, width in cells).rstrip())
+
+
+def print_drawing(lines: Iterable[str]) -> None:
+    """Lines of our own making, every space as it is."""
+    for line in lines:
+        click.echo(line)
 
 
 def print_block(text: str, indent: str = "    ") -> None:

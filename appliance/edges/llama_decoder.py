@@ -53,10 +53,12 @@ class Decoder:
         """
         llama_cpp.llama_log_set(discard_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
+        loading = llama_cpp.llama_model_default_params()
+        # Not mapped: weights are laid out anew for the processor, and the file's pages would be
+        # held beside them (2.5 GB, not 3.9, for MedGemma at Q4_K_M; a second more to load).
+        loading.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
         self.model = made(
-            llama_cpp.llama_model_load_from_file(
-                os.fsencode(model), llama_cpp.llama_model_default_params()
-            ),
+            llama_cpp.llama_model_load_from_file(os.fsencode(model), loading),
             "load the model file",
         )
         self.width: int = llama_cpp.llama_model_n_embd(self.model)

@@ -156,8 +156,8 @@ def test_the_features_are_the_mean_of_the_soft_tokens(
 
 
 def test_a_vision_encoder_that_the_release_lacks_is_named(release: Release) -> None:
-    with pytest.raises(ReleaseError, match="no vision encoder `onnx-int8`"):
-        LlamaCaptioner(release, 1, "onnx-int8")
+    with pytest.raises(ReleaseError, match="no vision encoder `onnx`"):
+        LlamaCaptioner(release, 1, "onnx")
     with pytest.raises(ConfigError, match="`coral`"):
         LlamaCaptioner(release, 1, "coral")
 
