@@ -17,6 +17,7 @@ from PIL import Image
 
 from appliance.core.caption import parse_caption
 from appliance.core.ports import Picture
+from appliance.edges import llama
 from appliance.edges.llama import LlamaCaptioner
 from appliance.errors import ConfigError, ModelError, ReleaseError
 from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, Release, read_release
@@ -216,6 +217,40 @@ def test_a_declared_file_that_is_no_model_ends_only_the_child(copied: Path) -> N
         pytest.raises(ReleaseError, match="cannot be loaded"),
     ):
         captioner.read(picture(0, release))
+
+
+@pytest.mark.data
+def test_hostile_model_files_are_refused_by_the_manifest(copied: Path, shared: Path) -> None:
+    files = sorted((shared / "corpora" / "gen" / "gguf").glob("*.gguf"))
+    assert len(files) > 20
+    release = read_release(copied)
+    for file in files:
+        (copied / MODEL).write_bytes(file.read_bytes())
+        with (
+            LlamaCaptioner(release, threads=1) as captioner,
+            pytest.raises(ReleaseError, match="not the one its manifest declares"),
+        ):
+            captioner.read(picture(0, release))
+        assert captioner._child is None
+
+
+@pytest.mark.data
+def test_with_the_manifest_check_off_a_hostile_model_file_ends_only_the_child(
+    copied: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the files that are no model; a few are sound ones with something odd in them."""
+    monkeypatch.setattr(llama, "verify", lambda release: None)
+    release = read_release(copied)
+    ended = 0
+    files = sorted((shared / "corpora" / "gen" / "gguf").glob("*.gguf"))[::6]
+    for file in files:
+        (copied / MODEL).write_bytes(file.read_bytes())
+        with LlamaCaptioner(release, threads=1, longest_s=30) as captioner:
+            try:
+                captioner.read(picture(0, release))
+            except (ModelError, ReleaseError):
+                ended += 1
+    assert ended == len(files)
 
 
 def declare(folder: Path, file: str) -> None:
