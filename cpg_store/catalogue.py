@@ -7,162 +7,329 @@ vectors.
 
 import hashlib
 import json
-import re
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, fields
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from cpg_store import lexical
 from cpg_store.passage import Document, Passage
+from cpg_store.scope import Scope, topics_of
+from cpg_store.storage import failure
+from cpg_store.stored import plain, restored
 
-_DOCUMENT_COLUMNS = ", ".join(field.name for field in fields(Document))
-_PASSAGE_COLUMNS = ", ".join(field.name for field in fields(Passage))
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_OF_DOCUMENT = {
+    "document": "title",
+    "publisher": "publisher",
+    "edition": "edition",
+    "year": "year",
+    "isbn": "isbn",
+    "superseded_by": "superseded_by",
+    "review_due": "review_due",
+}
+"""What a passage repeats of its document is stored once, with the document."""
+_DOCUMENT_COLUMNS = tuple(field.name for field in fields(Document))
+_PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
+_PASSAGE_COLUMNS = tuple(name for name in _PASSAGE_FIELDS if name not in _OF_DOCUMENT)
 
 _SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS documents ({_DOCUMENT_COLUMNS}, passages_sha256,
-    PRIMARY KEY (document_id));
-CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY, {_PASSAGE_COLUMNS},
-    UNIQUE (passage_id));
-CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document_id);
+CREATE TABLE IF NOT EXISTS documents ({", ".join(_DOCUMENT_COLUMNS)}, passages_sha256,
+    head_terms, body_terms, PRIMARY KEY (document_id));
+CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY, {", ".join(_PASSAGE_COLUMNS)},
+    topics, UNIQUE (passage_id));
+CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document_id, ordinal);
+CREATE TABLE IF NOT EXISTS words (term, document_id, entries);
+CREATE INDEX IF NOT EXISTS words_by_term ON words (term);
+CREATE INDEX IF NOT EXISTS words_by_document ON words (document_id);
 CREATE TABLE IF NOT EXISTS pending (document_id PRIMARY KEY);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (text, section, document,
-    tokenize = 'porter unicode61 remove_diacritics 2');
 """
 
-# Words that carry no meaning in a query; bm25 would only spend time on them.
-_STOP_WORDS = re.compile(
-    r"\b(?:an?|and|are|as|at|be|by|for|from|has|have|in|is|it|its|of|on|or|that|the|this|to|was"
-    r"|what|when|which|who|with)\b"
+_SELECT_PASSAGE = (
+    "SELECT passages.number, "
+    + ", ".join(
+        f"documents.{_OF_DOCUMENT[name]}" if name in _OF_DOCUMENT else f"passages.{name}"
+        for name in _PASSAGE_FIELDS
+    )
+    + " FROM passages JOIN documents USING (document_id)"
 )
+
+_CACHED_TERMS = 4096
 
 
 class Catalogue:
     """One connection to the catalogue."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        # A rollback journal, never WAL: older SQLite can corrupt WAL files with several writers.
-        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        """Raises: IndexDamaged, StorageFailed."""
+        self._path = path
+        self._terms: dict[str, NDArray[Any] | None] = {}
+        self._terms_of_version: tuple[int, int] | None = None
+        with self._naming_damage():
+            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            # A rollback journal, never WAL: older SQLite can corrupt WAL files with several
+            # writers.
+            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            if not self._has_tables():
+                self._connection.executescript(_SCHEMA)
+
+    def _has_tables(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE name IN ('documents', 'words', 'pending')"
+        return bool(self._connection.execute(query).fetchone()[0] == 3)
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """Tell a damaged file from a disk that is full, read-only or failing."""
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            raise failure(exc, "the catalogue", self._path) from exc
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._naming_damage():
+            return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         self._connection.close()
 
+    def copy_to(self, path: Path) -> None:
+        """Write a whole copy, also while others read or write."""
+        with self._naming_damage():
+            copy = sqlite3.connect(path)
+            try:
+                self._connection.backup(copy)
+            finally:
+                copy.close()
+
     def documents(self) -> list[Document]:
-        rows = self._connection.execute(
-            f"SELECT {_DOCUMENT_COLUMNS} FROM documents ORDER BY title, document_id"
+        rows = self._all(
+            f"SELECT {', '.join(_DOCUMENT_COLUMNS)} FROM documents ORDER BY title, document_id"
         )
-        return [Document(*row) for row in rows]
+        return [restored(Document, dict(zip(_DOCUMENT_COLUMNS, row, strict=True))) for row in rows]
 
     def pending(self) -> list[str]:
         """Give the documents whose adding or removing was begun and not finished."""
-        return [row[0] for row in self._connection.execute("SELECT document_id FROM pending")]
+        return [row[0] for row in self._all("SELECT document_id FROM pending")]
 
     def begin(self, document_id: str) -> None:
         """Note that other files may soon hold something of this document."""
-        self._connection.execute("INSERT OR IGNORE INTO pending VALUES (?)", (document_id,))
+        self._all("INSERT OR IGNORE INTO pending VALUES (?)", (document_id,))
 
     def finish(self, document_id: str) -> None:
-        self._connection.execute("DELETE FROM pending WHERE document_id = ?", (document_id,))
+        self._all("DELETE FROM pending WHERE document_id = ?", (document_id,))
 
     def add(self, document: Document, passages: Sequence[Passage]) -> None:
         """Commit a document, its passages and their words at once, and end its pending."""
-        with self._transaction():
-            self._insert("documents", (*astuple(document), passages_digest(passages)))
+        with self._writing():
+            numbers = []
             for passage in passages:
-                number = self._insert("passages", (None, *astuple(passage)))
-                self._connection.execute(
-                    "INSERT INTO words (rowid, text, section, document) VALUES (?, ?, ?, ?)",
-                    (number, passage.text, passage.section, passage.document),
-                )
+                topics = " ".join(sorted(topics_of(f"{passage.section}\n{passage.text}")))
+                columns = [getattr(passage, name) for name in _PASSAGE_COLUMNS]
+                numbers.append(self._insert("passages", [None, *columns, topics]))
+            postings, heads, bodies = lexical.postings(
+                (number, headings_of(passage), passage.text, passage.language)
+                for number, passage in zip(numbers, passages, strict=True)
+            )
+            self._connection.executemany(
+                "INSERT INTO words VALUES (?, ?, ?)",
+                [(term, document.document_id, entries) for term, entries in postings.items()],
+            )
+            columns = [getattr(document, name) for name in _DOCUMENT_COLUMNS]
+            self._insert("documents", [*columns, passages_digest(passages), heads, bodies])
             self.finish(document.document_id)
 
     def remove(self, document_id: str) -> None:
         """Take a document out of sight, leaving it pending until its vectors are gone too."""
-        of_document = "WHERE document_id = ?"
-        with self._transaction():
-            self._connection.execute(
-                f"DELETE FROM words WHERE rowid IN (SELECT number FROM passages {of_document})",
-                (document_id,),
-            )
-            self._connection.execute(f"DELETE FROM passages {of_document}", (document_id,))
-            self._connection.execute(f"DELETE FROM documents {of_document}", (document_id,))
+        with self._writing():
+            for table in ("words", "passages", "documents"):
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE document_id = ?", (document_id,)
+                )
             self.begin(document_id)
+
+    def supersede(self, document_id: str, superseded_by: str | None) -> None:
+        """Note which edition took this document's place; None puts it in force again."""
+        self._all(
+            "UPDATE documents SET superseded_by = ? WHERE document_id = ?",
+            (superseded_by, document_id),
+        )
 
     def passages(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
         """Give the committed passages among these ids."""
         wanted = list(passage_ids)
-        rows = self._connection.execute(
-            f"SELECT {_PASSAGE_COLUMNS} FROM passages"
-            f" WHERE passage_id IN ({', '.join('?' * len(wanted))})",
-            wanted,
+        rows = self._all(
+            f"{_SELECT_PASSAGE} WHERE passages.passage_id IN ({_marks(wanted)})", wanted
         )
-        return {row[0]: Passage(*row) for row in rows}
+        return {passage.passage_id: passage for passage in map(_passage, rows)}
 
-    def passages_of(self, document_id: str) -> list[Passage]:
-        rows = self._connection.execute(
-            f"SELECT {_PASSAGE_COLUMNS} FROM passages WHERE document_id = ? ORDER BY ordinal",
-            (document_id,),
+    def kinds(
+        self, numbers: Iterable[int], passage_ids: Iterable[str]
+    ) -> list[tuple[int, str, str]]:
+        """Give number, id and kind of the committed passages among these."""
+        wanted, named = list(numbers), list(passage_ids)
+        return self._all(
+            f"SELECT number, passage_id, kind FROM passages WHERE number IN ({_marks(wanted)})"
+            f" UNION SELECT number, passage_id, kind FROM passages"
+            f" WHERE passage_id IN ({_marks(named)})",
+            [*wanted, *named],
         )
-        return [Passage(*row) for row in rows]
 
-    def search_words(self, text: str, limit: int, document_id: str | None) -> list[str]:
-        """Give the ids of the passages that best share words with `text`, best first."""
-        query = _any_word_of(text)
-        if not query:
-            return []
-        rows = self._connection.execute(
-            "SELECT passages.passage_id FROM words JOIN passages ON passages.number = words.rowid"
-            " WHERE words MATCH ? AND (? IS NULL OR passages.document_id = ?)"
-            " ORDER BY bm25(words, 1.0, 1.0, 0.25), passages.passage_id LIMIT ?",
-            (query, document_id, document_id, limit),
+    def continuing(self, document_id: str, first: int, last: int) -> dict[int, tuple[bool, int]]:
+        """By ordinal, whether a passage goes on with the one before, and how many characters."""
+        rows = self._all(
+            "SELECT ordinal, continues, length(text) FROM passages"
+            " WHERE document_id = ? AND ordinal BETWEEN ? AND ?",
+            (document_id, first, last),
         )
-        return [row[0] for row in rows]
+        return {ordinal: (bool(continues), length) for ordinal, continues, length in rows}
+
+    def numbers(self, passage_ids: Iterable[str]) -> dict[str, int]:
+        """Give the numbers of the committed passages among these ids."""
+        wanted = list(passage_ids)
+        query = f"SELECT passage_id, number FROM passages WHERE passage_id IN ({_marks(wanted)})"
+        return dict(self._all(query, wanted))
+
+    def passages_of(self, document_id: str, first: int = 0, last: int = 1 << 60) -> list[Passage]:
+        """Give a document's passages from ordinal `first` through `last`, in reading order."""
+        rows = self._all(
+            f"{_SELECT_PASSAGE} WHERE passages.document_id = ? AND ordinal BETWEEN ? AND ?"
+            " ORDER BY ordinal",
+            (document_id, first, last),
+        )
+        return [_passage(row) for row in rows]
+
+    def ids_of(self, document_id: str) -> list[str]:
+        """Give the ids of a document's passages, in reading order."""
+        query = "SELECT passage_id FROM passages WHERE document_id = ? ORDER BY ordinal"
+        return [row[0] for row in self._all(query, (document_id,))]
+
+    def sharing(
+        self, asked: Mapping[tuple[str, ...], float], also: Iterable[str], scope: Scope
+    ) -> "NDArray[np.float32]":
+        """How much of what is asked each passage shares, by passage number.
+
+        BM25F of the words asked for and of the terms `also`, as a share of what a passage full of
+        every word asked for would have; 0 where the scope leaves the passage out.
+        """
+        query = dict.fromkeys(also, 1.0)
+        query |= {stem: weight for stems, weight in asked.items() for stem in stems}
+        with self._reading():
+            totals = "SELECT sum(passages), sum(head_terms), sum(body_terms) FROM documents"
+            passages, heads, bodies = (value or 0 for value in self._all(totals)[0])
+            size = (self._all("SELECT max(number) FROM passages")[0][0] or 0) + 1
+            entries = self._entries(query)
+            within = self._within(scope, size)
+        found = lexical.scores(
+            query, entries, passages, heads / max(passages, 1), bodies / max(passages, 1), size
+        )
+        if within is not None:
+            found *= within
+        best = lexical.best_possible(asked, entries, passages)
+        return found / max(best, 1e-9)
+
+    def _within(self, scope: Scope, size: int) -> "NDArray[np.bool_] | None":
+        import numpy as np
+
+        if scope.is_everything:
+            return None
+        condition, values = scope.sql()
+        rows = self._all(f"SELECT number FROM passages WHERE {condition}", values)
+        within = np.zeros(size, dtype=np.bool_)
+        within[[row[0] for row in rows if row[0] < size]] = True
+        return within
+
+    def _entries(self, terms: Iterable[str]) -> "dict[str, NDArray[Any]]":
+        """The entries of the terms that stand somewhere, kept while nothing is written."""
+        data_version = self._all("PRAGMA data_version")[0][0]
+        version = (data_version, self._connection.total_changes)
+        if version != self._terms_of_version or len(self._terms) > _CACHED_TERMS:
+            self._terms, self._terms_of_version = {}, version
+        for term in terms:
+            if term not in self._terms:
+                rows = self._all("SELECT entries FROM words WHERE term = ?", (term,))
+                joined = b"".join(row[0] for row in rows)
+                self._terms[term] = lexical.unpack(joined) if joined else None
+        return {term: found for term in terms if (found := self._terms[term]) is not None}
 
     def problems(self) -> list[str]:
         """Say where the catalogue contradicts itself."""
-        verdict = self._connection.execute("PRAGMA integrity_check").fetchone()[0]
+        verdict = self._all("PRAGMA integrity_check")[0][0]
         found = [] if verdict == "ok" else [f"the catalogue is damaged: {verdict}"]
-        for document_id, digest in self._connection.execute(
-            "SELECT document_id, passages_sha256 FROM documents"
-        ).fetchall():
-            if passages_digest(self.passages_of(document_id)) != digest:
+        for document_id, digest in self._all("SELECT document_id, passages_sha256 FROM documents"):
+            passages = self.passages_of(document_id)
+            if passages_digest(passages) != digest:
                 found.append(f"passages of document {document_id} are not as they were added")
-        counts = "SELECT (SELECT count(*) FROM words), (SELECT count(*) FROM passages)"
-        words, passages = self._connection.execute(counts).fetchone()
-        if words != passages:
-            found.append(f"the lexical index holds {words} passages, the catalogue {passages}")
+            stored = dict(
+                self._all("SELECT term, entries FROM words WHERE document_id = ?", (document_id,))
+            )
+            numbers = self.numbers(passage.passage_id for passage in passages)
+            wanted, _, _ = lexical.postings(
+                (numbers[each.passage_id], headings_of(each), each.text, each.language)
+                for each in passages
+            )
+            if stored != wanted:
+                found.append(f"words of document {document_id} are not those of its passages")
         return found
 
-    def _insert(self, table: str, values: tuple[object, ...]) -> int | None:
-        marks = ", ".join("?" * len(values))
-        return self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", values).lastrowid
+    def _insert(self, table: str, values: Sequence[Any]) -> int:
+        stored = [plain(value) for value in values]
+        insert = f"INSERT INTO {table} VALUES ({_marks(stored)})"
+        number = self._connection.execute(insert, stored).lastrowid
+        assert number is not None
+        return number
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, begun at once, so that a second writer waits and fails not half-way."""
+        with self._naming_damage():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One view of the catalogue for several queries."""
+        with self._naming_damage():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
 
 
-class _Transaction:
-    """Begins at once, so that a second writer waits instead of failing half-way."""
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+def _passage(row: Sequence[Any]) -> Passage:
+    return restored(Passage, dict(zip(_PASSAGE_FIELDS, row[1:], strict=True)))
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._connection.execute("ROLLBACK" if kind else "COMMIT")
+
+def headings_of(passage: Passage) -> str:
+    """What stands over a passage: its document's title and its section path."""
+    return f"{passage.document}\n{passage.section}"
 
 
 def passages_digest(passages: Sequence[Passage]) -> str:
-    """Hash passages in order, every field."""
-    canonical = json.dumps([asdict(passage) for passage in passages], sort_keys=True)
+    """Hash passages in order, every field that is stored with them."""
+    canonical = json.dumps(
+        [[plain(getattr(passage, name)) for name in _PASSAGE_COLUMNS] for passage in passages]
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _any_word_of(text: str) -> str:
-    """Write an FTS5 query for any word of `text`, each quoted so that none is an operator."""
-    words = re.findall(r"\w+", _STOP_WORDS.sub(" ", text.casefold()))
-    return " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
+def asked_words(text: str) -> dict[tuple[str, ...], float]:
+    """The words of a question in English or Malay by their stems, each with how often it stands."""
+    return dict(Counter(lexical.words(text, ("en", "ms"))))

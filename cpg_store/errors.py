@@ -7,8 +7,12 @@
     ├── EmbedderMissing         no model or tokenizer where one was expected
     ├── IndexMissing            no index in the directory
     ├── IndexBusy               another process is writing
+    ├── StorageFailed           the disk is full, read-only or failing
+    ├── ServerRefused           the index server does not answer, or is one we do not use
+    ├── RetrievalSetUnreadable  not a retrieval set in BEIR's form
     └── IndexDamaged            the index cannot be trusted; never used as it is
-        └── EmbedderChanged     made with another embedder, so its vectors mean nothing here
+        └── VectorsDamaged      only its vectors: they can be made anew from its catalogue
+            └── EmbedderChanged made with an embedder that is not at hand
 
 It owns the words a person reads; it does not print them.
 """
@@ -47,9 +51,25 @@ class IndexBusy(CpgStoreError):
     """Another process holds the index for writing."""
 
 
+class StorageFailed(CpgStoreError):
+    """The disk is full, read-only or failing; the index itself may be whole."""
+
+
+class ServerRefused(CpgStoreError):
+    """The index server does not answer, or is one that is not used."""
+
+
+class RetrievalSetUnreadable(CpgStoreError):
+    """The folder holds no retrieval set in BEIR's form."""
+
+
 class IndexDamaged(CpgStoreError):
     """The index contradicts itself, or names code that is not ours."""
 
 
-class EmbedderChanged(IndexDamaged):
-    """The index was made with another embedder."""
+class VectorsDamaged(IndexDamaged):
+    """The vectors are lost or damaged; the catalogue from which they are made anew is not."""
+
+
+class EmbedderChanged(VectorsDamaged):
+    """The index was made with an embedder that is not at hand."""

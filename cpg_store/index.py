@@ -1,14 +1,11 @@
-"""One index directory: manifest, catalogue and vectors, kept in step.
+"""One index: catalogue and vectors, kept in step, in a directory or shared through a server.
 
 A document is visible when the catalogue has committed it, which is the last step of adding and
-the first of removing; what a killed process left in the vectors is never shown, and is cleaned
-before the next write. It knows nothing of files, pages or ranking.
+the first of removing; what a killed process left elsewhere is never shown, and is cleaned before
+the next write. It knows nothing of files, pages or ranking.
 """
 
 import fcntl
-import json
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,54 +14,85 @@ from typing import Any
 
 from cpg_store.catalogue import Catalogue
 from cpg_store.embed import Embedder
-from cpg_store.errors import EmbedderChanged, IndexBusy, IndexDamaged, IndexMissing
+from cpg_store.errors import CpgStoreError, IndexBusy, IndexDamaged, IndexMissing
+from cpg_store.generations import Generations
+from cpg_store.making import filters_of, make_all, vectors_by_id
+from cpg_store.manifest import FORMAT, MANIFEST, read_format
 from cpg_store.passage import Document, Passage
-from cpg_store.vectors import REBUILD, Vectors
+from cpg_store.replica import Replica
+from cpg_store.server import IndexServer
+from cpg_store.storage import REBUILD, failure, make_private
+from cpg_store.upgrade import upgrade
+from cpg_store.vectors import Vectors
 
-FORMAT = 1
-
-_MANIFEST = "manifest.json"
-_CATALOGUE = "catalogue.sqlite3"
-_VECTORS = "chroma"
+CATALOGUE = "catalogue.sqlite3"
 _LOCK = "lock"
 
 
 class Index:
     """An open index. Many may read it while one adds."""
 
-    def __init__(self, directory: Path, embedder: Embedder) -> None:
+    def __init__(self, directory: Path, embedder: Embedder, server: IndexServer | None) -> None:
         """Open with `Index.open`, which checks the directory first."""
         self.directory = directory
-        self.embedder = embedder
+        self.catalogue = Catalogue(directory / CATALOGUE)
+        self._wished = embedder
+        self._store: Generations | Replica
         try:
-            self.catalogue = Catalogue(directory / _CATALOGUE)
-        except sqlite3.DatabaseError as exc:
-            raise IndexDamaged(f"the catalogue cannot be read: {directory}", REBUILD) from exc
-        try:
-            self.vectors = Vectors(directory / _VECTORS)
+            if server:
+                self._store = Replica(directory, embedder, server, self.catalogue)
+            else:
+                self._store = Generations(directory, embedder)
+            make_private(directory)
+        except OSError as exc:
+            self.close()
+            raise failure(exc, "the index", directory) from exc
         except BaseException:
-            self.catalogue.close()
+            self.close()
             raise
-        _make_private(directory)
 
     @classmethod
-    def open(cls, directory: Path, embedder: Embedder, create: bool = False) -> "Index":
-        """Open the index in `directory`, made with this `embedder`; `create` it if there is none.
+    def open(
+        cls,
+        directory: Path,
+        embedder: Embedder,
+        create: bool = False,
+        server: IndexServer | None = None,
+        to_rebuild: bool = False,
+    ) -> "Index":
+        """Open the index in `directory`; `create` it if there is none.
 
-        Raises: IndexMissing, IndexDamaged, EmbedderChanged.
+        With a `server` the directory holds a replica of what is there, which is always made. The
+        index keeps to the embedder that made it as long as that is at hand: `rebuild` changes it.
+        What is opened `to_rebuild` needs no vectors that can be read.
+
+        Raises: IndexMissing, IndexDamaged, VectorsDamaged, EmbedderChanged, StorageFailed,
+        ServerRefused.
         """
-        if not (directory / _MANIFEST).exists():
-            if not create:
+        if not (directory / MANIFEST).exists():
+            if not create and not server:
                 hint = "add a guideline document to create it"
                 raise IndexMissing(f"there is no guideline index: {directory}", hint)
-            _create(directory, embedder)
-        _check_manifest(_read_manifest(directory), embedder, directory)
-        _refuse_loss(directory)
-        return cls(directory, embedder)
+            _create(directory, embedder, server)
+        elif read_format(directory) < FORMAT:
+            with _locked(directory):
+                upgrade(directory, embedder)
+        if not (directory / CATALOGUE).exists() or not (directory / CATALOGUE).stat().st_size:
+            message = f"a part of the index is gone: {directory / CATALOGUE}"
+            raise IndexDamaged(message, REBUILD)
+        index = cls(directory, embedder, server)
+        try:
+            if not to_rebuild:
+                index.in_use()
+        except BaseException:
+            index.close()
+            raise
+        return index
 
     def close(self) -> None:
         self.catalogue.close()
-        self.vectors.close()
+        if hasattr(self, "_store"):
+            self._store.close()
 
     def __enter__(self) -> "Index":
         return self
@@ -77,6 +105,14 @@ class Index:
     ) -> None:
         self.close()
 
+    def in_use(self) -> tuple[Embedder, Vectors]:
+        """The vectors to search now, and the embedder that made them."""
+        return self._store.in_use()
+
+    def has_moved_on(self) -> bool:
+        """Whether another process changed the vectors since `in_use` was asked."""
+        return self._store.has_moved_on()
+
     def documents(self) -> list[Document]:
         """Give the documents in the index, by title."""
         return self.catalogue.documents()
@@ -87,122 +123,141 @@ class Index:
 
     def add(self, document: Document, passages: Sequence[Passage]) -> bool:
         """Add a document whole, or not at all; False when it was there already."""
-        vectors = self.embedder.embed([embedded_text(passage) for passage in passages])
+        embedder, _ = self.in_use()
+        vectors = vectors_by_id(embedder, passages)
         with self._writing():
             if self.document_with(document.sha256):
                 return False
+            if self.in_use()[0].identity != embedder.identity:
+                hint = "add the document again"
+                raise IndexBusy(f"the index was rebuilt meanwhile: {self.directory}", hint)
             self.catalogue.begin(document.document_id)
-            by_id = {passage.passage_id: vectors[row] for row, passage in enumerate(passages)}
-            self.vectors.add(document.document_id, by_id)
+            with self._store.changed() as changed:
+                changed.add(vectors, [self._kept_of(passage) for passage in passages])
+            self._store.announce(document)
             self.catalogue.add(document, passages)
         return True
+
+    def _kept_of(self, passage: Passage) -> dict[str, Any]:
+        return {**filters_of(passage), **self._store.kept_with(passage)}
 
     def remove(self, document_id: str) -> bool:
         """Remove a document; False when there is none of this id."""
         with self._writing():
             if document_id not in {each.document_id for each in self.documents()}:
                 return False
+            self._store.withdraw(document_id)
             self.catalogue.remove(document_id)
             self._clean()
         return True
+
+    def supersede(self, document_id: str, superseded_by: str | None) -> None:
+        """Note which edition took a document's place; None puts it in force again."""
+        with self._writing():
+            self.catalogue.supersede(document_id, superseded_by)
+            for document in self.documents():
+                if document.document_id == document_id:
+                    self._store.announce(document)
+
+    @property
+    def wants_rebuild(self) -> bool:
+        """Whether it was made with another embedder than the one wished for."""
+        return self.in_use()[0].identity != self._wished.identity
+
+    def rebuild(self) -> None:
+        """Make all vectors anew, with the embedder wished for, and then put them in use.
+
+        Until then readers go on with the old ones. Raises: IndexBusy, StorageFailed.
+        """
+        with self._locked():
+            self._store.clean()
+            with self._store.rebuilt() as vectors:
+                make_all(vectors, self.catalogue, self._wished, self._kept_of)
+            for document_id in self.catalogue.pending():
+                self.catalogue.finish(document_id)  # nothing of it is in the new vectors
+            self._store.clean()
 
     def check(self) -> list[str]:
         """Say what is wrong with the index; an empty list means nothing is."""
         try:
             return self._problems()
-        except (sqlite3.DatabaseError, IndexDamaged) as exc:
-            return [f"the index cannot be read through: {exc}"]
+        except CpgStoreError as exc:
+            return [f"{exc.message}; {exc.hint}"]
 
     def _problems(self) -> list[str]:
         problems = self.catalogue.problems()
         documents = self.documents()
+        _, vectors = self.in_use()
         for document in documents:
-            stored = {each.passage_id for each in self.catalogue.passages_of(document.document_id)}
+            stored = set(self.catalogue.ids_of(document.document_id))
             if len(stored) != document.passages:
                 problems.append(f"{document.title}: {len(stored)} of {document.passages} passages")
-            if self.vectors.ids_of(document.document_id) != stored:
+            if vectors.ids_of(document.document_id) != stored:
                 problems.append(f"{document.title}: vectors and passages differ")
         expected = sum(document.passages for document in documents)
-        if not self.catalogue.pending() and self.vectors.count() != expected:
-            problems.append(f"{self.vectors.count()} vectors for {expected} passages")
-        if _read_manifest(self.directory).get("embedder") != self.embedder.identity:
-            problems.append("the index was made with another embedder")
+        if not self.catalogue.pending() and vectors.count() != expected:
+            problems.append(f"{vectors.count()} vectors for {expected} passages")
+        if self.wants_rebuild:
+            problems.append("the index was made with another embedder than the one that is set")
         return problems
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the index for writing, cleaned of what an earlier writer left behind."""
-        with (self.directory / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                hint = "wait until it has finished, then try again"
-                raise IndexBusy(f"another process is writing: {self.directory}", hint) from exc
+        with self._locked():
             self._clean()
+            yield
+            self._store.clean()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with _locked(self.directory):
             try:
                 yield
-            finally:
-                _make_private(self.directory)
+            except OSError as exc:
+                raise failure(exc, "the index", self.directory) from exc
 
     def _clean(self) -> None:
+        self._store.clean()
         for document_id in self.catalogue.pending():
-            self.vectors.remove(document_id)
+            if not self._store.holds(document_id):
+                with self._store.changed() as changed:
+                    changed.remove(document_id)
             self.catalogue.finish(document_id)
 
 
-def embedded_text(passage: Passage) -> str:
-    """Write what is embedded: a passage seldom repeats what its headings say."""
-    return f"{passage.document}. {passage.section}\n{passage.text}"
-
-
-def _refuse_loss(directory: Path) -> None:
-    """An index once written to has both its stores: opening would make a lost one anew, empty."""
-    if not (directory / _LOCK).exists():
-        return
-    for part in (directory / _CATALOGUE, directory / _VECTORS / "chroma.sqlite3"):
-        if not part.exists() or not part.stat().st_size:
-            raise IndexDamaged(f"a part of the index is gone: {part}", REBUILD)
-
-
-def _create(directory: Path, embedder: Embedder) -> None:
-    # Chroma's library version is recorded for whoever must read the files later.
-    from importlib.metadata import version
-
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / f"{_MANIFEST}.partial"
-    # An index closes its directory to others and may be moved away whole: it lives alone.
-    if set(directory.iterdir()) - {partial}:
-        hint = "give an empty directory for the index"
-        raise IndexMissing(f"the directory holds other files and no index: {directory}", hint)
-    directory.chmod(0o700)
-    manifest = {"format": FORMAT, "embedder": embedder.identity, "chromadb": version("chromadb")}
-    partial.write_text(json.dumps(manifest, indent=2) + "\n")
-    partial.replace(directory / _MANIFEST)
-
-
-def _read_manifest(directory: Path) -> dict[str, Any]:
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Raises: IndexBusy, StorageFailed."""
     try:
-        manifest = json.loads((directory / _MANIFEST).read_text())
-    except (OSError, ValueError) as exc:
-        raise IndexDamaged(f"the index's manifest cannot be read: {directory}", REBUILD) from exc
-    if not isinstance(manifest, dict):
-        raise IndexDamaged(f"the index's manifest is not an object: {directory}", REBUILD)
-    return manifest
+        lock = (directory / _LOCK).open("w")
+    except OSError as exc:
+        raise failure(exc, "the index", directory) from exc
+    with lock:
+        (directory / _LOCK).chmod(0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            hint = "wait until it has finished, then try again"
+            raise IndexBusy(f"another process is writing: {directory}", hint) from exc
+        yield
 
 
-def _check_manifest(manifest: dict[str, Any], embedder: Embedder, directory: Path) -> None:
-    if manifest.get("format") != FORMAT:
-        message = f"the index has format {manifest.get('format')}, not {FORMAT}: {directory}"
-        raise IndexDamaged(message, REBUILD)
-    if manifest.get("embedder") != embedder.identity:
-        raise EmbedderChanged(f"the index was made with another embedder: {directory}", REBUILD)
-
-
-def _make_private(directory: Path) -> None:
-    """Close the index to other users; the directory itself is closed before anything is in it."""
-    directory.chmod(0o700)
-    for folder, folders, files in os.walk(directory):
-        for name in folders:
-            Path(folder, name).chmod(0o700)
-        for name in files:
-            Path(folder, name).chmod(0o600)
+def _create(directory: Path, embedder: Embedder, server: IndexServer | None) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        leftovers = ("manifest.json.partial", _LOCK, CATALOGUE, f"{CATALOGUE}-journal", "vectors-1")
+        # An index closes its directory to others and may be moved away whole: it lives alone.
+        if {each.name for each in directory.iterdir()} - set(leftovers):
+            hint = "give an empty directory for the index"
+            message = f"the directory holds other files and no index: {directory}"
+            raise IndexMissing(message, hint)
+        directory.chmod(0o700)
+        with _locked(directory):
+            Catalogue(directory / CATALOGUE).close()
+            if server:
+                Replica.create(directory, embedder, server)
+            else:
+                Generations(directory, embedder).create()
+    except OSError as exc:
+        raise failure(exc, "the index", directory) from exc

@@ -5,22 +5,43 @@ and passages; it knows nothing of how each step is done.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import TypedDict
 
 from cpg_store.errors import UnreadableDocument
-from cpg_store.imprint import read_imprint
+from cpg_store.html import read_html
+from cpg_store.imprint import read_imprint, without_title
 from cpg_store.index import Index
 from cpg_store.markdown import read_markdown
+from cpg_store.originals import keep_original
 from cpg_store.page import Reading
 from cpg_store.passage import Document, Passage, passage_id
 from cpg_store.pdf import read_pdf
 from cpg_store.split import split
 
 MAX_FILE_BYTES = 200 << 20
-_MARKDOWN_SUFFIXES = (".md", ".markdown")
+_TEXT_READERS = {
+    ".md": read_markdown,
+    ".markdown": read_markdown,
+    ".html": read_html,
+    ".htm": read_html,
+}
 _PDF_MAGIC = b"%PDF-"
 _PDF_MAGIC_WITHIN = 1024
+
+
+class _Cited(TypedDict):
+    """What a document and each of its passages are cited with."""
+
+    publisher: str | None
+    edition: str | None
+    year: int | None
+    isbn: str | None
+    superseded_by: str | None
+    review_due: date | None
 
 
 @dataclass(frozen=True)
@@ -38,8 +59,12 @@ def add_document(
     title: str | None = None,
     edition: str | None = None,
     year: int | None = None,
+    superseded_by: str | None = None,
+    review_due: date | None = None,
 ) -> AddedDocument:
     """Read the document at `path` and add its passages to `index`.
+
+    What is given is believed before what the document says of itself.
 
     Raises: UnreadableDocument and its kinds, IndexBusy.
     """
@@ -48,19 +73,26 @@ def add_document(
     present = index.document_with(sha256)
     if present:
         return AddedDocument(present, was_new=False)
-    reading = _read(content, path)
+    reading = read_document(content, path)
     imprint = read_imprint(reading, path.stem)
     document_id = sha256[:16]
     title = title or imprint.title
+    cited: _Cited = {
+        "publisher": imprint.publisher,
+        "edition": edition or imprint.edition,
+        "year": year or imprint.year,
+        "isbn": imprint.isbn,
+        "superseded_by": superseded_by or imprint.superseded_by,
+        "review_due": review_due or imprint.review_due,
+    }
     passages = [
         Passage(
             passage_id=passage_id(document_id, ordinal),
             document_id=document_id,
             ordinal=ordinal,
             document=title,
-            edition=edition or imprint.edition,
-            year=year or imprint.year,
-            **{**vars(piece), "section": piece.section.removeprefix(f"{imprint.title} > ")},
+            **cited,
+            **{**vars(piece), "section_path": without_title(piece.section_path, imprint.title)},
         )
         for ordinal, piece in enumerate(split(reading.pages))
     ]
@@ -68,19 +100,23 @@ def add_document(
         raise UnreadableDocument(
             f"the document holds no text: {path}", "check that it is the right file"
         )
+    languages = Counter(passage.language for passage in passages if passage.language)
     document = Document(
         document_id=document_id,
         sha256=sha256,
         file_name=path.name,
         title=title,
-        edition=edition or imprint.edition,
-        year=year or imprint.year,
+        language=languages.most_common(1)[0][0] if languages else None,
         pages=len(reading.pages) if reading.pages[0].number else None,
         passages=len(passages),
         scanned_pages=reading.scanned_pages,
+        recognised_pages=sum(page.is_recognised for page in reading.pages),
         hidden_spans=reading.hidden_spans,
+        **cited,
     )
     was_new = index.add(document, passages)
+    if document.pages:
+        keep_original(index, document_id, content)
     return AddedDocument(document, was_new)
 
 
@@ -105,13 +141,19 @@ def _content(path: Path) -> bytes:
         raise UnreadableDocument(message, "check its permissions, or copy it again") from exc
 
 
-def _read(content: bytes, path: Path) -> Reading:
-    if _PDF_MAGIC in content[:_PDF_MAGIC_WITHIN] or path.suffix.lower() == ".pdf":
+def read_document(content: bytes, path: Path) -> Reading:
+    """Read the document whose bytes are `content`; `path` tells text formats apart.
+
+    Raises: UnreadableDocument and its kinds.
+    """
+    suffix = path.suffix.lower()
+    if _PDF_MAGIC in content[:_PDF_MAGIC_WITHIN] or suffix == ".pdf":
         return read_pdf(content, str(path))
-    if path.suffix.lower() in _MARKDOWN_SUFFIXES and b"\0" not in content:
+    if suffix in _TEXT_READERS and b"\0" not in content:
         try:
-            return read_markdown(content.decode())
+            return _TEXT_READERS[suffix](content.decode("utf-8-sig"))
         except UnicodeDecodeError as exc:
-            message = f"the Markdown is not UTF-8 text: {path}"
+            message = f"the document is not UTF-8 text: {path}"
             raise UnreadableDocument(message, "save it again as UTF-8") from exc
-    raise UnreadableDocument(f"neither a PDF nor Markdown: {path}", "add a .pdf or .md file")
+    message = f"neither a PDF nor Markdown nor HTML: {path}"
+    raise UnreadableDocument(message, "add a .pdf, .md or .html file")

@@ -1,133 +1,196 @@
-"""From printed lines to blocks: reading order, paragraphs, headings, joined words, tables.
+"""From printed lines to blocks: reading order, paragraphs, headings, tables, figures, footnotes.
 
 The PDF maker's own order is kept unless it jumps up the page without moving right; then the page
-is read column by column. It knows nothing of sections, passages or files.
+is cut at its gutters. It knows nothing of sections, passages or files.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
+from cpg_store.aligned import find_aligned
+from cpg_store.columns import Part, reading_order
+from cpg_store.figure import chart_area
 from cpg_store.page import Block, Page
-from cpg_store.printed import Line, PrintedPage
-from cpg_store.ruled import find_grids, table_text
+from cpg_store.printed import Line, PrintedPage, Rule
+from cpg_store.ruled import Grid, cells_of, find_boxes_and_grids
 from cpg_store.running import strip_running_lines
+from cpg_store.typography import BULLET, CAPTION, LINK, Typography, shows_change
 
-MAX_HEADING_WORDS = 20
-_HEADING_LEVELS = 4
-_LARGER = 1.12
-"""A heading's type is at least this many times the body's."""
+_FOOTNOTE_SIZE = 0.93
+"""A footnote's type is smaller than this share of the body's."""
+_FOOT = 0.55
+"""The share of the page's height above which no footnote stands."""
+_NOTE_MARK = re.compile(r"^\s*(?:[\u2070-\u209c\u00b9\u00b2\u00b3\u1d2c-\u1dbf*†‡§#¶]|\d{1,2}\s)")
 
-_BULLET = re.compile(
-    r"^\s*(?:[•▪◦‣●○■□\u2013*\uf0b7\uf0a7\uf0d8-]|\(?[a-z0-9]{1,2}[.)])(?:\s|$)", re.I
-)
-_WORD = re.compile(r"[^\W\d_]+")
-_BROKEN_WORD = re.compile(r"([^\W\d_]+)[-\u00ad]$")
+_OUTDENT_PT = 3.0
 
 Paragraph = list[Line]
 
 
-def arrange(printed: list[PrintedPage]) -> tuple[Page, ...]:
-    """Read printed pages into blocks."""
-    stripped = strip_running_lines(printed)
-    lines = [line for page in stripped for line in page.lines]
-    typography = _Typography(lines)
-    return tuple(
-        Page(page.number, page.label, tuple(_blocks(page, typography))) for page in stripped
-    )
+def arrange(
+    printed: list[PrintedPage], outline: Iterable[tuple[int, str, int]] = ()
+) -> tuple[Page, ...]:
+    """Read printed pages into blocks; `outline` is the file's own, as (level, title, page)."""
+    outline = list(outline)
+    single = [page.without_doubles() for page in printed]
+    stripped = strip_running_lines(single, [title for _, title, _ in outline])
+    typography = Typography([line for page in stripped for line in page.lines], outline)
+    return tuple(_Composition(page, typography).page() for page in stripped)
 
 
-class _Typography:
-    """What the whole document says about one line: its body size, heading sizes and words."""
+class _Composition:
+    """One page put back together."""
 
-    def __init__(self, lines: list[Line]) -> None:
-        sizes: Counter[float] = Counter()
-        for line in lines:
-            sizes[line.size] += len(line.text)
-        self.body = sizes.most_common(1)[0][0] if sizes else 0.0
-        larger = sorted((size for size in sizes if size >= self.body * _LARGER), reverse=True)
-        self._levels = {size: min(rank, _HEADING_LEVELS) for rank, size in enumerate(larger, 1)}
-        self._words = {word.casefold() for line in lines for word in _WORD.findall(line.text)[:-1]}
+    def __init__(self, page: PrintedPage, typography: Typography) -> None:
+        self._page = page
+        self._typography = typography
+        self._whole: dict[Line, Block] = {}
+        """Tables and figures, by the line where they stand."""
+        self._areas: dict[Line, list[Line]] = {}
+        self._boxes: list[Rule] = []
 
-    def heading_level(self, paragraph: Paragraph, text: str) -> int:
-        """Give a heading's level, or 0 for a paragraph."""
-        if len(text.split()) > MAX_HEADING_WORDS or text.endswith((".", ";", ",")):
-            return 0
-        if (_BULLET.match(text) and not text[0].isdigit()) or not re.search(r"[^\W\d_]{2}", text):
-            return 0
-        level = min(self._levels.get(line.size, 0) for line in paragraph)
+    def page(self) -> Page:
+        page = self._page
+        grids, self._boxes = find_boxes_and_grids(page)
+        held = set() if grids else self._hold_figure()
+        held |= self._hold_tables(grids, held)
+        prose = [line for line in page.lines if line not in held or line in self._whole]
+        paragraphs = self._in_reading_order(self._paragraphs(prose))
+        blocks = _headings_freed([self._block(paragraph) for paragraph in paragraphs])
+        # Notes are read after the text that they are about.
+        notes = [block for block in blocks if block.kind == "footnote"]
+        text = [block for block in blocks if block.kind != "footnote"]
+        return Page(page.number, page.label, (*text, *notes), page.is_recognised)
+
+    def _hold_figure(self) -> set[Line]:
+        area = chart_area(self._page)
+        inside = [line for line in self._page.lines if area and line.is_within(area)]
+        if not inside:
+            return set()
+        ordered = sorted(inside, key=lambda line: (round(line.y0 / 6), line.x0))
+        text = "\n".join(" ".join(line.text.split()) for line in ordered)
+        self._hold(Block("figure", text), inside)
+        return set(inside)
+
+    def _hold_tables(self, grids: list[Grid], held: set[Line]) -> set[Line]:
+        taken: set[Line] = set()
+        for grid in grids:
+            inside = [
+                line
+                for line in self._page.lines
+                if line not in held and line not in taken and grid.cell_of(line)
+            ]
+            if inside:
+                self._hold(self._table(cells_of(grid, inside)), inside)
+                taken.update(inside)
+        for table in find_aligned(self._page, held | taken):
+            inside = [line for line in self._page.lines if line in table.lines()]
+            self._hold(self._table(table.rows), inside)
+            taken.update(inside)
+        return taken
+
+    def _hold(self, block: Block, lines: list[Line]) -> None:
+        self._whole[lines[0]] = block
+        self._areas[lines[0]] = lines
+
+    def _table(self, rows: Iterable[Iterable[Iterable[Line]]]) -> Block:
+        """Write a table one row a line, its cells between bars."""
+        cells = [[list(cell) for cell in row] for row in rows]
+        text = "\n".join(
+            "| " + " | ".join(self._typography.join(_beside(cell)) for cell in row) + " |"
+            for row in cells
+        )
+        return Block("table", text, head_rows=_head_rows(cells))
+
+    def _block(self, paragraph: Paragraph) -> Block:
+        if paragraph[0] in self._whole:
+            return self._whole[paragraph[0]]
+        text = self._typography.join(_beside(paragraph))
+        box = self._box_of(paragraph[0])
+        level = self._typography.heading_level(paragraph, text, self._page.number)
         if level:
-            return level
-        is_bold = all(line.is_bold and line.size >= self.body for line in paragraph)
-        return _HEADING_LEVELS + 1 if is_bold and len(paragraph) <= 2 else 0
+            return Block("heading", text, level, box)
+        return Block("footnote" if self._is_footnote(paragraph) else "paragraph", text, box=box)
 
-    def join(self, texts: list[str]) -> str:
-        """Join a paragraph's lines, words broken at a line's end made whole again."""
-        joined = ""
-        for text in (" ".join(text.split()) for text in texts):
-            broken = _BROKEN_WORD.search(joined)
-            if broken and text[:1].islower():
-                joined = joined[:-1] + ("-" if self._is_compound(broken, text) else "") + text
+    def _is_footnote(self, paragraph: Paragraph) -> bool:
+        first = paragraph[0]
+        return (
+            first.y0 > _FOOT * self._page.height
+            and all(line.size < _FOOTNOTE_SIZE * self._typography.body for line in paragraph)
+            and bool(_NOTE_MARK.match(first.text))
+        )
+
+    def _box_of(self, line: Line) -> int:
+        return next((n for n, box in enumerate(self._boxes, 1) if line.is_within(box)), 0)
+
+    def _paragraphs(self, lines: list[Line]) -> list[Paragraph]:
+        """Cut the lines where the block, the box, the type or the list item changes."""
+        paragraphs: list[Paragraph] = []
+        for line in lines:
+            if paragraphs and not self._starts_paragraph(line, paragraphs[-1]):
+                paragraphs[-1].append(line)
             else:
-                joined = f"{joined} {text}" if joined else text
-        return joined
+                paragraphs.append([line])
+        return paragraphs
 
-    def _is_compound(self, broken: re.Match[str], following: str) -> bool:
-        """True where the hyphen is part of the word: "follow-up", not "recommen-dation"."""
-        first, rest = broken[1].casefold(), _WORD.match(following)
-        if (
-            broken[0].endswith("\u00ad")
-            or rest is None
-            or first + rest[0].casefold() in self._words
-        ):
+    def _starts_paragraph(self, line: Line, paragraph: Paragraph) -> bool:
+        last = paragraph[-1]
+        if line in self._whole or last in self._whole or self._box_of(line) != self._box_of(last):
+            return True
+        if last.shares_row(line) and 0 <= line.x0 - last.x1 < 3 * line.size:
             return False
-        return first in self._words and rest[0].casefold() in self._words
+        if line.x0 > last.x1 or line.x1 < last.x0 or BULLET.match(line.text):
+            return True
+        if line.block != last.block and (not _runs_on(last, line) or CAPTION.match(line.text)):
+            return True
+        if abs(line.size - last.size) > 1.5:
+            return True
+        if shows_change(last, line) and not _is_link(last, line):
+            return True
+        if BULLET.match(paragraph[0].text) and line.x0 < paragraph[0].x0 - _OUTDENT_PT:
+            return True
+        return line.is_bold != all(part.is_bold for part in paragraph)
+
+    def _in_reading_order(self, paragraphs: list[Paragraph]) -> list[Paragraph]:
+        if not any(_jumps_back(a[-1], b[0]) for a, b in pairwise(paragraphs)):
+            return paragraphs
+        parts = [
+            _part(self._areas.get(paragraph[0], paragraph), place)
+            for place, paragraph in enumerate(paragraphs)
+        ]
+        return [paragraphs[place] for place in reading_order(parts)]
 
 
-def _blocks(page: PrintedPage, typography: _Typography) -> Iterator[Block]:
-    """Give the page's blocks in reading order, each table where its first line stood."""
-    tables: dict[Line, str] = {}
-    held: set[Line] = set()
-    for grid in find_grids(page):
-        inside = [line for line in page.lines if line not in held and grid.cell_of(line)]
-        if inside:
-            tables[inside[0]] = table_text(grid, inside)
-            held.update(inside)
-    prose = [line for line in page.lines if line not in held or line in tables]
-    for paragraph in _in_reading_order(_paragraphs(prose, set(tables)), page):
-        if paragraph[0] in tables:
-            yield Block("table", tables[paragraph[0]])
-            continue
-        text = typography.join(_rows(paragraph))
-        level = typography.heading_level(paragraph, text)
-        yield Block("heading" if level else "paragraph", text, level)
+def _headings_freed(blocks: list[Block]) -> list[Block]:
+    """A heading alone in its box, on a coloured band, heads what stands under the box."""
+    filled = {block.box for block in blocks if block.kind != "heading"}
+    return [block if block.box in filled else replace(block, box=0) for block in blocks]
 
 
-def _paragraphs(lines: list[Line], apart: set[Line]) -> list[Paragraph]:
-    """Cut the lines where the block, the type or the list item changes."""
-    paragraphs: list[Paragraph] = []
-    for line in lines:
-        if paragraphs and not _starts_paragraph(line, paragraphs[-1], apart):
-            paragraphs[-1].append(line)
-        else:
-            paragraphs.append([line])
-    return paragraphs
-
-
-def _starts_paragraph(line: Line, paragraph: Paragraph, apart: set[Line]) -> bool:
-    last = paragraph[-1]
-    if line in apart or last in apart:
-        return True
-    if last.shares_row(line) and 0 <= line.x0 - last.x1 < 3 * line.size:
-        return False
-    if line.x0 > last.x1 or line.x1 < last.x0 or _BULLET.match(line.text):
-        return True
-    if line.block != last.block and not _runs_on(last, line):
-        return True
-    return abs(line.size - last.size) > 1.5 or line.is_bold != all(
-        part.is_bold for part in paragraph
+def _part(lines: list[Line], place: int) -> Part:
+    return Part(
+        min(line.x0 for line in lines),
+        min(line.y0 for line in lines),
+        max(line.x1 for line in lines),
+        max(line.y1 for line in lines),
+        sum(len(line.text) for line in lines),
+        place,
     )
+
+
+def _head_rows(rows: list[list[list[Line]]]) -> int:
+    """The rows at a table's top that are set in bold, or in another colour than its last row."""
+    lines_of = [[line for cell in row for line in cell] for row in rows]
+    last = lines_of[-1][0]
+    head = 0
+    for lines in lines_of[:-1]:
+        is_head = all(line.is_bold for line in lines) and not last.is_bold
+        if not is_head and not all(shows_change(line, last) for line in lines):
+            break
+        head += 1
+    return max(head, 1)
 
 
 def _runs_on(last: Line, line: Line) -> bool:
@@ -136,10 +199,12 @@ def _runs_on(last: Line, line: Line) -> bool:
     return -line.size < gap < 1.2 * line.size and not last.text.rstrip().endswith((".", ":", ";"))
 
 
-def _rows(paragraph: Paragraph) -> list[str]:
+def _beside(lines: Paragraph) -> list[str]:
     """Put back together what stands side by side, such as a bullet and its text."""
-    rows = [paragraph[0].text]
-    for last, line in pairwise(paragraph):
+    if not lines:
+        return []
+    rows = [lines[0].text]
+    for last, line in pairwise(lines):
         if last.shares_row(line) and line.x0 >= last.x0:
             rows[-1] = f"{rows[-1]} {line.text}"
         else:
@@ -147,35 +212,9 @@ def _rows(paragraph: Paragraph) -> list[str]:
     return rows
 
 
-def _in_reading_order(paragraphs: list[Paragraph], page: PrintedPage) -> list[Paragraph]:
-    if not any(_jumps_back(a[-1], b[0]) for a, b in pairwise(paragraphs)):
-        return paragraphs
-    middle = page.width / 2
-    spanning = [
-        part for part in paragraphs if _left(part) < middle - 20 and _right(part) > middle + 20
-    ]
-    tops = sorted(_top(part) for part in spanning)
-
-    def place(part: Paragraph) -> tuple[int, int, float, float]:
-        # Between two paragraphs that span the page, the left column is read before the right.
-        band = sum(top <= _top(part) for top in tops)
-        column = 0 if part in spanning else 1 + (_left(part) >= middle - 20)
-        return band, column, _top(part), _left(part)
-
-    return sorted(paragraphs, key=place)
+def _is_link(*lines: Line) -> bool:
+    return any(LINK.search(line.text) for line in lines)
 
 
 def _jumps_back(line: Line, following: Line) -> bool:
     return following.y0 < line.y0 - 2 * line.size and following.x0 < line.x1
-
-
-def _left(paragraph: Paragraph) -> float:
-    return min(line.x0 for line in paragraph)
-
-
-def _right(paragraph: Paragraph) -> float:
-    return max(line.x1 for line in paragraph)
-
-
-def _top(paragraph: Paragraph) -> float:
-    return min(line.y0 for line in paragraph)

@@ -1,7 +1,8 @@
 """Reading Markdown: headings, paragraphs, list items and whole tables.
 
-Front matter and comments are not printed, so they are dropped; HTML tags inside the text are
-taken off and their headings and tables kept. It knows nothing of pages: Markdown has none.
+Front matter and comments are not printed, so they are dropped, and so are pictures written into the
+text; HTML tags inside the text are taken off and their headings and tables kept. It knows nothing
+of pages: Markdown has none.
 """
 
 import re
@@ -13,9 +14,15 @@ from cpg_store.page import Block, Page, Reading, printable
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
 _TITLE = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_EMBEDDED = re.compile(
+    r"!\[(?P<words>[^\]\n]*)\]\(\s*<?data:[^)]*\)|\bdata:[\w.+-]+/[\w.+-]+;[^\s)>\"']*"
+)
+"""A picture as text (RFC 2397): its words are kept, its bytes are not for readers."""
 _HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})\s+(?P<title>.+?)\s*#*\s*$")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s")
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
+
+_TABLE_RULE = re.compile(r"^\|[\s:|-]+\|$")
 
 _HTML_HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL | re.IGNORECASE)
 _HTML_TABLE = re.compile(r"<table.*?</table>", re.DOTALL | re.IGNORECASE)
@@ -28,13 +35,24 @@ _HTML_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 
 def read_markdown(text: str) -> Reading:
     """Read a Markdown document as one page without a number."""
-    text = printable(text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff"))
+    text = printable(text.replace("\r\n", "\n").replace("\r", "\n"))
     front = _FRONT_MATTER.match(text)
     named = _TITLE.search(front["fields"]) if front else None
-    body = _without_html(_COMMENT.sub("", text[front.end() :] if front else text))
+    text = text[front.end() :] if front else text
+    comments = [comment for comment in _COMMENT.findall(text) if len(comment.split()) > 3]
+    body = _without_html(_EMBEDDED.sub(_words_of, _COMMENT.sub("", text)))
     blocks = tuple(_block(lines) for lines in _gather(body.split("\n")))
     title = named["title"] if named else _first_title(blocks)
-    return Reading(pages=(Page(None, None, blocks),), title=title)
+    return Reading(
+        pages=(Page(None, None, blocks),),
+        title=title,
+        aside="\n".join(comment.strip("<!->") for comment in comments),
+        hidden_spans=len(comments),
+    )
+
+
+def _words_of(embedded: re.Match[str]) -> str:
+    return embedded["words"] or ""
 
 
 def _without_html(text: str) -> str:
@@ -80,8 +98,14 @@ def _block(lines: list[str]) -> Block:
     if heading:
         return Block("heading", " ".join(heading["title"].split()), len(heading["marks"]))
     if _TABLE_ROW.match(lines[0]):
-        return Block("table", "\n".join(line.strip() for line in lines))
+        return _table(lines)
     return Block("paragraph", "\n".join(line.strip() for line in lines))
+
+
+def _table(lines: list[str]) -> Block:
+    rows = [line.strip() for line in lines]
+    ruled = next((at for at, row in enumerate(rows) if _TABLE_RULE.match(row)), 0)
+    return Block("table", "\n".join(rows), head_rows=ruled + 1)
 
 
 def _first_title(blocks: tuple[Block, ...]) -> str | None:

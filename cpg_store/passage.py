@@ -4,9 +4,12 @@ Plain data. It knows neither how passages are cut nor where they are kept.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
-PassageKind = Literal["recommendation", "text", "table"]
+PassageKind = Literal["recommendation", "text", "table", "figure", "reference"]
+GradingSystem = Literal["malaysian", "grade"]
+Language = Literal["en", "ms"]
 
 
 @dataclass(frozen=True)
@@ -18,20 +21,31 @@ class Document:
     sha256: str
     file_name: str
     title: str
+    publisher: str | None
     edition: str | None
     year: int | None
+    isbn: str | None
+    """Digits only (the last may be X)."""
+    language: Language | None
+    """Of most of its passages."""
+    superseded_by: str | None
+    """The edition that took this one's place, in words; None while it is in force."""
+    review_due: date | None
+    """The day from which this edition is overdue for review."""
     pages: int | None
-    """Physical pages; None for Markdown."""
+    """Physical pages; None for Markdown and HTML."""
     passages: int
     scanned_pages: int
     """Pages without text, which are not indexed."""
+    recognised_pages: int
+    """Scanned pages whose text was recognised, and is indexed."""
     hidden_spans: int
     """Runs of invisible text that were dropped."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of one page of one document, unchanged."""
+    """A piece of one document, unchanged."""
 
     passage_id: str
     """`<document_id>-<ordinal>`: the same file always gives the same ids."""
@@ -39,21 +53,47 @@ class Passage:
     ordinal: int
     """Place in the document's reading order, from 0."""
     text: str
+    """As printed; a table has a row a line, its cells between bars, its head with each piece."""
     document: str
     """The document's title."""
+    publisher: str | None
     edition: str | None
     year: int | None
-    page: int | None
-    """Physical page, 1-based; None for Markdown."""
+    isbn: str | None
+    section_path: tuple[str, ...]
+    """Headings above the passage, outermost first."""
     page_label: str | None
     """The page number as printed."""
-    section: str
-    """Headings above the passage, outermost first, joined by " > "."""
+    page: int | None
+    """Physical page, 1-based; None for Markdown and HTML."""
+    last_page: int | None
+    """The physical page on which it ends; `page` when it does not run over."""
+    start: int
+    """Where it begins in the text of `page`, in characters, as `page.Page.text` gives it."""
+    end: int
+    """Where it ends in the text of `last_page`, exclusive."""
+    continues: bool
+    """True where it is the next piece of the same paragraph, list or table as the one before."""
     kind: PassageKind
     grade: str | None
     """Grade of recommendation (A, B, C, strong, weak, conditional); None when not stated."""
     evidence: str | None
     """Level of evidence (I, II-1, II-2, II-3, III) or GRADE certainty; None when not stated."""
+    grading: GradingSystem | None
+    """Whose grades and levels these are; None when neither is stated."""
+    language: Language | None
+    """None where a table or a few words do not tell."""
+    is_recognised: bool
+    """True where it was recognised in a scan, and so may be misread."""
+    superseded_by: str | None
+    """As in `Document`."""
+    review_due: date | None
+    """As in `Document`."""
+
+    @property
+    def section(self) -> str:
+        """The section path in one line."""
+        return " > ".join(self.section_path)
 
 
 def passage_id(document_id: str, ordinal: int) -> str:

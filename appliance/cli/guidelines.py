@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +12,8 @@ from appliance.cli.caption import print_passage
 from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.output import print_json, print_line
 from appliance.config import Config
+from appliance.core.labels import DOMAINS
+from appliance.core.query import KINDS, LANGUAGES
 from appliance.errors import GuidelineError
 
 
@@ -23,6 +27,8 @@ def guidelines() -> None:
 @click.option("--sample", is_flag=True, help="Add the sample guideline of the demonstration.")
 @click.option("--title", help="Title, if the document does not say it well (one FILE).")
 @click.option("--edition", help="Edition, likewise.")
+@click.option("--superseded-by", metavar="EDITION", help="What took its place, if anything has.")
+@click.option("--review-due", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="YYYY-MM-DD.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def add(
@@ -31,9 +37,11 @@ def add(
     sample: bool,
     title: str | None,
     edition: str | None,
+    superseded_by: str | None,
+    review_due: datetime | None,
     as_json: bool,
 ) -> int:
-    """Index guideline documents (PDF or Markdown). Adding one twice changes nothing."""
+    """Index guideline documents (PDF, Markdown, HTML). Adding one twice changes nothing."""
     from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines  # with Chroma and SQLite
 
@@ -44,14 +52,20 @@ def add(
         paths.append(sample_guideline())
     if not paths:
         raise click.UsageError("give a FILE, or --sample")
-    if (title or edition) and len(paths) > 1:
-        raise click.UsageError("--title and --edition go with one FILE")
+    if (title or edition or superseded_by or review_due) and len(paths) > 1:
+        raise click.UsageError("--title, --edition and the like go with one FILE")
     worst = 0
     with open_audit(config) as audit, open_guidelines(config, create=True) as index:
         for path in paths:
             try:
                 with recorded(audit, "guideline.add", {}) as outcome:
-                    added = index.add(path, title=title, edition=edition)
+                    added = index.add(
+                        path,
+                        title=title,
+                        edition=edition,
+                        superseded_by=superseded_by,
+                        review_due=review_due.date() if review_due else None,
+                    )
                     outcome.update(document=added.document_id, new=added.is_new)
             except GuidelineError as exc:
                 print_error(exc)
@@ -123,13 +137,38 @@ def check(config: Config) -> int:
     return 1 if problems else 0
 
 
+@guidelines.command("rebuild")
+@click.pass_obj
+def rebuild(config: Config) -> None:
+    """Make the vectors anew, with the embedder that is set; lookups go on meanwhile."""
+    from appliance.core.record import recorded
+    from appliance.wiring import open_audit, open_guidelines
+
+    with (
+        open_audit(config) as audit,
+        open_guidelines(config, to_rebuild=True) as index,
+        recorded(audit, "guideline.rebuild", {}) as outcome,
+    ):
+        index.rebuild()
+        outcome["documents"] = len(index.documents())
+    print_line(f"rebuilt: {outcome['documents']} documents")
+
+
 @click.command()
 @click.argument("text", nargs=-1, required=True)
 @click.option("--k", type=click.IntRange(1, 50), help="Passages to find.")
+@click.option("--document", "document_id", help="Only this document (ids: `guidelines list`).")
+@click.option("--domain", type=click.Choice(DOMAINS), help="Only passages on this.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only passages of this kind.")
+@click.option("--grade", help="Only recommendations of this grade, as A, strong or conditional.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="Only passages in this language.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def lookup(config: Config, text: tuple[str, ...], k: int | None, as_json: bool) -> None:
+def lookup(
+    config: Config, /, text: tuple[str, ...], k: int | None, as_json: bool, **within: Any
+) -> None:
     """Find guideline passages for TEXT."""
+    from appliance.core.query import Within, typed_query
     from appliance.core.record import recorded
     from appliance.wiring import open_audit, open_guidelines
 
@@ -139,7 +178,7 @@ def lookup(config: Config, text: tuple[str, ...], k: int | None, as_json: bool) 
         open_guidelines(config) as index,
         recorded(audit, "lookup", {"characters": len(query)}) as outcome,
     ):
-        passages = index.find(query, k or config.passages or 3)
+        passages = index.find(typed_query(query), k or config.passages or 3, Within(**within))
         outcome["passages"] = [passage.passage_id for passage in passages]
     for rank, passage in enumerate(passages, 1):
         if as_json:

@@ -1,13 +1,58 @@
-"""From a decision to the words looked up in the guidelines."""
+"""From a caption to what is looked up in the guidelines."""
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from appliance.core.caption import Caption
 from appliance.core.decision import Decision
+from appliance.core.labels import Domain
+from appliance.core.synonyms import names_of_the_same
+
+Kind = Literal["recommendation", "text", "table", "figure", "reference"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Language = Literal["en", "ms"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
-def guideline_queries(decision: Decision) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class GuidelineQuery:
+    """One question to the guidelines."""
+
+    text: str
+    also: tuple[str, ...] = ()
+    """Other names of what the text names: a guideline may use those instead."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Which passages may answer; None leaves a filter out."""
+
+    document_id: str | None = None
+    domain: Domain | None = None
+    kind: Kind | None = None
+    grade: str | None = None
+    language: Language | None = None
+
+
+def caption_queries(decision: Decision, caption: Caption) -> tuple[GuidelineQuery, ...]:
     """One query for each label the decision holds; none when it abstains.
 
-    Asks what to do about the label. The caption's findings are left out: their words drew
-    passages of look-alike diseases (over the sample guideline's 20 labels the first passage was
-    of another label for 1 of 20 with them, for none without).
+    The caption's other fields describe its own label, and are asked with that one only.
     """
-    return tuple(f"{label}: management and referral" for label in decision.labels)
+    return tuple(
+        _query(label, caption if label == caption.label else None) for label in decision.labels
+    )
+
+
+def typed_query(text: str) -> GuidelineQuery:
+    """A person's own words, with other names of what they name."""
+    return GuidelineQuery(text, names_of_the_same(text))
+
+
+def _query(label: str, caption: Caption | None) -> GuidelineQuery:
+    also = names_of_the_same(label)
+    if caption is None:
+        return GuidelineQuery(f"{label}: management and referral", also)
+    # The label stands twice, for it says more than any other word.
+    shown = f"{label}, {caption.anatomical_region}, {caption.key_findings}"
+    return GuidelineQuery(f"{label}: {shown}. {caption.clinical_significance}", also)

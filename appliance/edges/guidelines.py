@@ -3,19 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from appliance.core.labels import Domain
 from appliance.core.ports import Passage
+from appliance.core.query import GuidelineQuery, Within
 from appliance.errors import GuidelineError, GuidelineIndexError
 from cpg_store import errors
 from cpg_store.embed import Embedder
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
+from cpg_store.originals import document_page, forget_original
 from cpg_store.passage import Document
 from cpg_store.passage import Passage as StoredPassage
+from cpg_store.scope import Scope, Topic
 from cpg_store.search import search
+from cpg_store.server import IndexServer
 
 NO_INDEX_HINT = (
     "add guidelines with `appliance guidelines add FILE...` (`caption --no-lookup` needs none)"
@@ -37,18 +43,46 @@ class IndexedDocument:
     """What was left out of the index, in words."""
 
 
+_TOPICS: dict[Domain, Topic] = {"skin": "skin", "fundus": "eye", "chest": "chest"}
+
+
 class GuidelineIndex:
     """Owns an open index until closed."""
 
-    def __init__(self, folder: Path, embedder: str, *, create: bool) -> None:
-        """`embedder`: a model's folder, or empty. Raises: GuidelineIndexError."""
+    def __init__(
+        self,
+        folder: Path,
+        embedder: str,
+        *,
+        server: str = "",
+        create: bool = False,
+        to_rebuild: bool = False,
+    ) -> None:
+        """`embedder`: a model's folder, or empty. `server`: its address, or empty.
+
+        Raises: GuidelineIndexError.
+        """
         with _our_errors():
             model = Embedder.from_folder(Path(embedder)) if embedder else Embedder.default()
-            self._index = Index.open(folder, model, create=create)
+            shared = IndexServer.at(server) if server else None
+            self._index = Index.open(
+                folder, model, create=create, server=shared, to_rebuild=to_rebuild
+            )
 
-    def find(self, query: str, k: int) -> Sequence[Passage]:
+    def find(
+        self, query: GuidelineQuery, k: int, within: Within | None = None
+    ) -> Sequence[Passage]:
+        """Best first, at most `k`, none when nothing is relevant. Raises: GuidelineError."""
+        within = within or Within()
+        scope = Scope(
+            document_id=within.document_id,
+            topic=_TOPICS[within.domain] if within.domain else None,
+            kind=within.kind,
+            grade=within.grade,
+            language=within.language,
+        )
         with _our_errors():
-            found = search(self._index, query, k)
+            found = search(self._index, query.text, k, scope, query.also)
         return [
             Passage(
                 passage_id=ranked.passage.passage_id,
@@ -60,14 +94,37 @@ class GuidelineIndex:
                 grade=ranked.passage.grade,
                 evidence=ranked.passage.evidence,
                 score=round(ranked.score, 6),
+                publisher=ranked.passage.publisher,
+                isbn=ranked.passage.isbn,
+                page_label=ranked.passage.page_label,
+                last_page=ranked.passage.last_page,
+                kind=ranked.passage.kind,
+                grading=ranked.passage.grading,
+                language=ranked.passage.language,
+                caution="; ".join(_cautions(ranked.passage, date.today())) or None,
             )
             for ranked in found
         ]
 
-    def add(self, path: Path, *, title: str | None, edition: str | None) -> IndexedDocument:
+    def add(
+        self,
+        path: Path,
+        *,
+        title: str | None,
+        edition: str | None,
+        superseded_by: str | None = None,
+        review_due: date | None = None,
+    ) -> IndexedDocument:
         """Raises: GuidelineError; then the index is as it was."""
         with _our_errors():
-            added = add_document(self._index, path, title=title, edition=edition)
+            added = add_document(
+                self._index,
+                path,
+                title=title,
+                edition=edition,
+                superseded_by=superseded_by,
+                review_due=review_due,
+            )
         return _indexed(added.document, added.was_new)
 
     def documents(self) -> list[IndexedDocument]:
@@ -82,11 +139,25 @@ class GuidelineIndex:
             raise GuidelineError(
                 f"no document {document_id!r} in the index", "see `appliance guidelines list`"
             )
+        forget_original(self._index, document_id)
+
+    def page_picture(self, document_id: str, page: int) -> bytes:
+        """A page (from 1) of an indexed PDF, as a PNG. Raises: GuidelineError."""
+        with _our_errors():
+            return document_page(self._index, document_id, page)
 
     def check(self) -> list[str]:
         """Problems in words; none when the index is whole."""
         with _our_errors():
             return self._index.check()
+
+    def rebuild(self) -> None:
+        """Make the vectors anew with the embedder that is set; until then the old ones serve.
+
+        Raises: GuidelineError.
+        """
+        with _our_errors():
+            self._index.rebuild()
 
     def close(self) -> None:
         self._index.close()
@@ -105,6 +176,7 @@ CODES: dict[type[errors.CpgStoreError], str] = {
     errors.ScannedDocument: "guideline-scanned",
     errors.UnreadableDocument: "guideline-unreadable",
     errors.IndexBusy: "guideline-busy",
+    errors.StorageFailed: "guideline-storage",
 }
 
 
@@ -114,7 +186,9 @@ def _our_errors() -> Iterator[None]:
         yield
     except errors.IndexMissing as exc:
         raise GuidelineIndexError(exc.message, NO_INDEX_HINT) from exc
-    except (errors.IndexDamaged, errors.EmbedderMissing) as exc:
+    except errors.VectorsDamaged as exc:
+        raise GuidelineIndexError(exc.message, "run `appliance guidelines rebuild`") from exc
+    except (errors.IndexDamaged, errors.EmbedderMissing, errors.ServerRefused) as exc:
         raise GuidelineIndexError(exc.message, exc.hint) from exc
     except errors.CpgStoreError as exc:
         code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
@@ -129,10 +203,22 @@ def _edition(source: Document | StoredPassage) -> str | None:
     return edition or (str(year) if year else None)
 
 
+def _cautions(source: Document | StoredPassage, today: date) -> Iterator[str]:
+    if source.superseded_by:
+        yield f"superseded by {source.superseded_by}"
+    if source.review_due and source.review_due < today:
+        yield f"its review was due on {source.review_due}"
+    if isinstance(source, StoredPassage) and source.is_recognised:
+        yield "recognised in a scan: compare it with the page"
+
+
 def _indexed(document: Document, is_new: bool) -> IndexedDocument:
     notes = []
     if _edition(document) is None:
         notes.append("it does not say its edition: remove it and add it again with --edition")
+    notes += _cautions(document, date.today())
+    if document.recognised_pages:
+        notes.append(f"scanned, text recognised: {document.recognised_pages} pages")
     if document.scanned_pages:
         notes.append(f"scanned, not indexed: {document.scanned_pages} pages")
     if document.hidden_spans:

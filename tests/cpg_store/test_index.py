@@ -1,5 +1,6 @@
 """Claims about keeping: what is added is whole, what failed is not there, what is wrong is said."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,8 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,16 +20,25 @@ from cpg_store.errors import (
     IndexBusy,
     IndexDamaged,
     IndexMissing,
+    StorageFailed,
     UnreadableDocument,
+    VectorsDamaged,
 )
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
 from cpg_store.search import search
+from cpg_store.storage import failure
+from tests.cpg_store.killed_add import (
+    GOUT,
+    PROJECT,
+    SCABIES,
+    broken_after_kill,
+    random_points,
+)
 
-SCABIES = "# Scabies\nApply permethrin cream to the whole body and wash it off after eight hours.\n"
-GOUT = "# Gout\nGive colchicine for an acute attack of gout and rest the swollen joint.\n"
-
-PROJECT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -96,12 +107,11 @@ def test_an_add_killed_before_its_end_shows_nothing_and_is_cleaned_at_the_next(
     )
     assert killed.returncode == -signal.SIGKILL
     with Index.open(directory, embedder) as index:
-        assert index.vectors.count() == 2
         assert search(index, "permethrin for scabies") == []
         assert len(search(index, "colchicine for gout")) == 1
         assert index.check() == []
         add_document(index, write(tmp_path, "other.md", SCABIES + "Treat the household too.\n"))
-        assert index.vectors.count() == 2
+        assert index.in_use()[1].count() == 2
         assert index.check() == []
 
 
@@ -144,7 +154,6 @@ def test_an_index_made_with_another_embedder_is_refused(index: Index, embedder: 
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "embedder": "other"}))
     with pytest.raises(EmbedderChanged):
         Index.open(index.directory, embedder)
-    assert "the index was made with another embedder" in index.check()
 
 
 def test_a_stored_embedding_function_is_refused_before_chroma_opens(
@@ -152,7 +161,7 @@ def test_a_stored_embedding_function_is_refused_before_chroma_opens(
 ) -> None:
     directory = tmp_path / "index"
     Index.open(directory, embedder, create=True).close()
-    with sqlite3.connect(directory / "chroma" / "chroma.sqlite3") as database:
+    with sqlite3.connect(directory / "vectors-1" / "chroma.sqlite3") as database:
         function = {"type": "known", "name": "sentence_transformer", "config": {}}
         text = json.dumps({"embedding_function": function})
         database.execute("UPDATE collections SET config_json_str = ?", (text,))
@@ -184,16 +193,22 @@ def test_lost_vectors_are_reported(tmp_path: Path, embedder: Embedder) -> None:
     directory = tmp_path / "index"
     with Index.open(directory, embedder, create=True) as index:
         document = add_document(index, write(tmp_path, "scabies.md", SCABIES)).document
-        index.vectors.remove(document.document_id)
+        index.in_use()[1].remove(document.document_id)
         assert any("vectors and passages differ" in problem for problem in index.check())
+        index.rebuild()
+        assert index.check() == []
+        assert len(search(index, "permethrin for scabies")) == 1
 
 
 def test_a_damaged_vector_index_is_a_typed_error(tmp_path: Path, embedder: Embedder) -> None:
     directory = tmp_path / "index"
     Index.open(directory, embedder, create=True).close()
-    (directory / "chroma" / "chroma.sqlite3").write_bytes(b"no database, only noise" * 100)
-    with pytest.raises(IndexDamaged):
+    (directory / "vectors-1" / "chroma.sqlite3").write_bytes(b"no database, only noise" * 100)
+    with pytest.raises(VectorsDamaged):
         Index.open(directory, embedder)
+    with Index.open(directory, embedder, to_rebuild=True) as index:
+        index.rebuild()
+        assert index.check() == []
 
 
 def test_an_index_is_not_made_among_other_files(tmp_path: Path, embedder: Embedder) -> None:
@@ -232,7 +247,7 @@ def test_title_edition_and_year_are_read_from_the_first_page(
     )
 
 
-@pytest.mark.parametrize("part", ["catalogue.sqlite3", "chroma/chroma.sqlite3"])
+@pytest.mark.parametrize("part", ["catalogue.sqlite3", "vectors-2/chroma.sqlite3"])
 def test_an_index_that_lost_a_part_is_damaged_and_not_empty(
     tmp_path: Path, embedder: Embedder, make_pdf: Callable[..., Path], part: str
 ) -> None:
@@ -242,3 +257,141 @@ def test_an_index_that_lost_a_part_is_damaged_and_not_empty(
     (tmp_path / "lost" / part).unlink()
     with pytest.raises(IndexDamaged, match="is gone"):
         Index.open(tmp_path / "lost", embedder)
+
+
+def test_an_add_killed_at_any_point_leaves_an_index_that_is_whole(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    write(tmp_path, "gout.md", GOUT)
+    write(tmp_path, "scabies.md", SCABIES)
+    for where in random_points(3, seed=7):
+        assert broken_after_kill(tmp_path, embedder, where) == []
+
+
+def test_a_reader_sees_what_another_process_adds(tmp_path: Path, embedder: Embedder) -> None:
+    directory = tmp_path / "index"
+    with Index.open(directory, embedder, create=True) as index:
+        add_document(index, write(tmp_path, "gout.md", GOUT))
+    with Index.open(directory, embedder) as reader:
+        assert search(reader, "permethrin for scabies") == []
+        scabies = write(tmp_path, "scabies.md", SCABIES)
+        subprocess.run([sys.executable, "-c", _ADD, directory, scabies], cwd=PROJECT, check=True)
+        assert len(search(reader, "permethrin for scabies")) == 1
+        assert len(search(reader, "colchicine for gout")) == 1
+
+
+_ADD = """
+import sys
+from pathlib import Path
+from cpg_store.embed import Embedder
+from cpg_store.index import Index
+from cpg_store.ingest import add_document
+with Index.open(Path(sys.argv[1]), Embedder.default()) as index:
+    add_document(index, Path(sys.argv[2]))
+"""
+
+
+def test_a_catalogue_damaged_in_the_middle_is_named_with_how_to_rebuild(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    directory = tmp_path / "index"
+    with Index.open(directory, embedder, create=True) as index:
+        add_document(index, write(tmp_path, "gout.md", GOUT * 200))
+    catalogue = directory / "catalogue.sqlite3"
+    content = bytearray(catalogue.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    catalogue.write_bytes(bytes(content))
+    with (
+        pytest.raises(IndexDamaged, match="the catalogue is damaged") as refusal,
+        Index.open(directory, embedder) as index,
+    ):
+        search(index, "colchicine for gout")
+    assert "add the documents again" in refusal.value.hint
+
+
+def test_a_full_disk_is_not_called_damage(index: Index, tmp_path: Path) -> None:
+    index.catalogue._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageFailed) as refusal:
+        add_document(index, write(tmp_path, "gout.md", GOUT * 200))
+    assert "disk space" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), StorageFailed),
+        (OSError(errno.ENOSPC, "No space left on device"), StorageFailed),
+        (RuntimeError("error returned from database: (code: 13) disk is full"), StorageFailed),
+        (RuntimeError("error returned from database: (code: 1544) readonly"), StorageFailed),
+        (RuntimeError("could not write: No space left (os error 28)"), StorageFailed),
+        (RuntimeError("error returned from database: (code: 26) no database"), IndexDamaged),
+        (RuntimeError("Error loading hnsw index"), IndexDamaged),
+    ],
+)
+def test_the_disk_is_told_from_the_index(raised: Exception, kind: type[Exception]) -> None:
+    assert type(failure(raised, "the vector index", "here")) is kind
+
+
+class OtherVectors(Embedder):
+    """The installed embedder under another name, with its vectors turned round."""
+
+    def __init__(self, real: Embedder) -> None:
+        self._real, self.recipe, self.folder = real, real.recipe, None
+        self.identity = "other"
+
+    def embed(self, passages: Sequence[str]) -> "NDArray[np.float32]":
+        return -self._real.embed(passages)
+
+    def embed_question(self, question: str) -> "NDArray[np.float32]":
+        return -self._real.embed_question(question)
+
+
+def test_another_embedder_takes_over_without_a_gap(tmp_path: Path, embedder: Embedder) -> None:
+    directory, other = tmp_path / "index", OtherVectors(embedder)
+    with Index.open(directory, embedder, create=True) as index:
+        add_document(index, write(tmp_path, "gout.md", GOUT))
+    with Index.open(directory, other) as index, Index.open(directory, embedder) as reader:
+        assert index.wants_rebuild
+        assert len(search(index, "colchicine for gout")) == 1
+        index.rebuild()
+        assert not index.wants_rebuild
+        assert index.check() == []
+        assert len(search(index, "colchicine for gout")) == 1
+        assert json.loads((directory / "manifest.json").read_text())["embedder"] == "other"
+        with pytest.raises(EmbedderChanged):
+            search(reader, "colchicine for gout")
+
+
+def test_an_index_of_format_1_is_copied_whole_and_then_brought_up(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    directory = tmp_path / "index"
+    write_format_1(directory)
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    with Index.open(directory, embedder) as index:
+        (found,) = search(index, "colchicine for gout")
+        assert (found.passage.section_path, found.passage.page) == (("Gout", "Dose"), 4)
+        assert index.check() == []
+    kept = tmp_path / "index.format-1"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {**before, "lock": b""}
+
+
+def write_format_1(directory: Path) -> None:
+    """What version 0.1 wrote, of one document."""
+    directory.mkdir()
+    (directory / "manifest.json").write_text('{"format": 1, "embedder": "x", "chromadb": "1"}')
+    with sqlite3.connect(directory / "catalogue.sqlite3") as database:
+        database.executescript(
+            """
+            CREATE TABLE documents (document_id, sha256, file_name, title, edition, year, pages,
+                passages, scanned_pages, hidden_spans, passages_sha256, PRIMARY KEY (document_id));
+            CREATE TABLE passages (number INTEGER PRIMARY KEY, passage_id, document_id, ordinal,
+                text, document, edition, year, page, page_label, section, kind, grade, evidence);
+            INSERT INTO documents VALUES ('ab', 'abcd', 'gout.pdf', 'Manual', '2nd', 2019, 9, 1, 0,
+                0, 'x');
+            INSERT INTO passages VALUES (1, 'ab-00000', 'ab', 0,
+                'Give colchicine for an acute attack of gout.', 'Manual', '2nd', 2019, 4, '3',
+                'Gout > Dose', 'text', NULL, NULL);
+            """
+        )
+    database.close()

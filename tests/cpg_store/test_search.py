@@ -14,6 +14,7 @@ from cpg_store.embed import Embedder
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
 from cpg_store.pdf import read_pdf
+from cpg_store.scope import Scope
 from cpg_store.search import search
 from cpg_store.split import split
 
@@ -65,7 +66,7 @@ def test_the_same_question_gets_the_same_answer(manual: Index) -> None:
 def test_an_answer_can_be_kept_to_one_document(manual: Index, tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# Other\nScabies spreads by close contact in a family.\n")
     other = add_document(manual, tmp_path / "other.md").document
-    found = search(manual, "scabies", document_id=other.document_id)
+    found = search(manual, "scabies", scope=Scope(document_id=other.document_id))
     assert [each.passage.document_id for each in found] == [other.document_id]
 
 
@@ -157,6 +158,7 @@ sys.addaudithook(forbid)
 from cpg_store.embed import Embedder
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
+from cpg_store.scope import Scope
 from cpg_store.search import search
 
 with Index.open(Path(sys.argv[1]), Embedder.default(), create=True) as index:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpg_store.grade import evidence_of, grade_of
+from cpg_store.grade import grading_of
 from cpg_store.page import Block, Page
 from cpg_store.split import MAX_WORDS, MIN_WORDS, split
 
@@ -22,11 +22,11 @@ def test_no_passage_crosses_a_page_or_a_section() -> None:
         page(1, Block("heading", "1 Care", 1), paragraph("On page one.")),
         page(2, paragraph("On page two."), Block("heading", "2 Drugs", 1), paragraph("Drugs.")),
     ]
-    found = [(piece.text, piece.page, piece.section) for piece in split(pages)]
+    found = [(piece.text, piece.page, piece.section_path) for piece in split(pages)]
     assert found == [
-        ("On page one.", 1, "1 Care"),
-        ("On page two.", 2, "1 Care"),
-        ("Drugs.", 2, "2 Drugs"),
+        ("On page one.", 1, ("1 Care",)),
+        ("On page two.", 2, ("1 Care",)),
+        ("Drugs.", 2, ("2 Drugs",)),
     ]
 
 
@@ -49,7 +49,7 @@ def test_a_recommendation_box_is_its_own_passage() -> None:
     prose, box = split([page(7, *blocks)])
     assert (prose.kind, prose.grade) == ("text", None)
     assert (box.kind, box.grade) == ("recommendation", "B")
-    assert box.section == "4.1 Lifestyle > Recommendation 2"
+    assert box.section_path == ("4.1 Lifestyle", "Recommendation 2")
 
 
 def test_a_grade_on_its_own_line_stays_with_its_recommendation() -> None:
@@ -76,13 +76,48 @@ def test_what_follows_the_grade_is_outside_the_box() -> None:
     ]
     box, source = split([page(5, *blocks)])
     assert (box.kind, box.grade, box.evidence) == ("recommendation", "B", "II-2")
-    assert (source.kind, source.section) == ("text", "1.2 Melanoma")
+    assert (source.kind, source.section_path) == ("text", ("1.2 Melanoma",))
 
 
 def test_a_page_of_contents_is_left_out() -> None:
     listed = page(2, Block("heading", "Contents", 1), paragraph("Eye"), paragraph("Skin 4"))
     assert list(split([listed]))
     assert not list(split([page(2, *listed.blocks, paragraph("Chest 14"), paragraph("xi"))]))
+
+
+def test_a_sentence_that_a_page_ends_in_is_whole_and_cites_both_pages() -> None:
+    pages = [page(1, paragraph("Give the first dose and")), page(2, paragraph("record the time."))]
+    (piece,) = split(pages)
+    assert piece.text == "Give the first dose and record the time."
+    assert (piece.page, piece.last_page) == (1, 2)
+    assert (piece.start, piece.end) == (0, len("record the time."))
+
+
+def test_a_piece_is_where_its_span_says() -> None:
+    whole = page(1, Block("heading", "1 Care", 1), paragraph((SENTENCE * 30).strip()))
+    for piece in split([whole]):
+        assert whole.text[piece.start : piece.end] == piece.text
+
+
+def test_a_long_table_repeats_its_caption_and_head_over_every_piece() -> None:
+    rows = "\n".join(f"| Drug {n} | {'one dose in the morning ' * 4} |" for n in range(40))
+    blocks = [paragraph("Table 3. Doses"), Block("table", f"| Drug | Dose |\n{rows}", head_rows=1)]
+    found = list(split([page(1, *blocks)]))
+    assert len(found) > 2
+    assert all(each.text.startswith("Table 3. Doses\n| Drug | Dose |\n| Drug ") for each in found)
+    assert [each.continues for each in found] == [False] + [True] * (len(found) - 1)
+    told = [line for each in found for line in each.text.split("\n")[2:]]
+    assert told == rows.split("\n")
+
+
+def test_whose_grades_they_are_and_which_language_it_is() -> None:
+    blocks = [
+        paragraph("Pesakit perlu dirujuk untuk pemeriksaan mata yang lengkap. (Gred A)"),
+        paragraph("The panel suggests it for those at risk. (Weak recommendation, low certainty)"),
+    ]
+    malay, english = split([page(1, *blocks)])
+    assert (malay.grading, malay.grade, malay.language) == ("malaysian", "A", "ms")
+    assert (english.grading, english.evidence, english.language) == ("grade", "low certainty", "en")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +129,8 @@ def test_a_page_of_contents_is_left_out() -> None:
         ("The risk doubled [Level I].", None, "I"),
         ("The risk doubled. 3, level II\u20113", None, "II-3"),
         ("[Conditional recommendation, low-certainty evidence]", "conditional", "low certainty"),
+        ("The risk doubled.\u00b9\u00b2, level II-1", None, "II-1"),
+        ("Ulang pemeriksaan setiap tahun. (Gred B)", "B", None),
         ("Los Angeles grade B oesophagitis; a level crossing; level of care.", None, None),
         ("One found more, 1, level III but others less. 2, level I", None, None),
         ("Grade A: at least one meta-analysis. Grade B: a trial.", None, None),
@@ -102,4 +139,5 @@ def test_a_page_of_contents_is_left_out() -> None:
 def test_grades_and_levels_are_read_only_where_they_are_plain(
     text: str, grade: str | None, evidence: str | None
 ) -> None:
-    assert (grade_of(text), evidence_of(text)) == (grade, evidence)
+    stated = grading_of(text)
+    assert (stated.grade, stated.evidence) == (grade, evidence)
