@@ -1,27 +1,49 @@
-"""`appliance audit`: the record of what was done."""
+"""`appliance audit`: the record of what was done, and what proves it."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance.cli.output import print_json, print_line, print_row
+from appliance.cli.diagnostics import print_note
+from appliance.cli.output import print_drawing, print_json, print_line, print_row
 from appliance.config import Config
 from appliance.errors import AuditError, ConfigError
+
+if TYPE_CHECKING:
+    from appliance.edges.audit_reader import Verification
+
+RETENTION_YEARS = 6
+"""How long entries stay in the database: HIPAA, 45 CFR 164.316(b)(2)(i)."""
+
+log_option = click.option(
+    "--log",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Read the log in this folder instead, for example one set aside.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.group()
 def audit() -> None:
-    """List, show and verify the audit log."""
+    """List, show, prove, export and keep the audit log."""
 
 
 @audit.command("list")
 @click.option("--last", type=click.IntRange(1, 1 << 31), default=20, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@log_option
 @click.pass_obj
-def list_entries(config: Config, last: int, as_json: bool) -> None:
+def list_entries(config: Config, last: int, as_json: bool, folder: Path | None) -> None:
     """The newest entries, oldest first."""
-    from appliance.wiring import open_audit
+    from appliance.wiring import read_audit
 
-    with open_audit(config) as log:
-        for entry in log.entries(last):
+    with read_audit(config, folder) as log:
+        for entry in log.entries(log.size() - last + 1):
             if as_json:
                 print_json(vars(entry))
             else:
@@ -33,12 +55,13 @@ def list_entries(config: Config, last: int, as_json: bool) -> None:
 
 @audit.command("show")
 @click.argument("seq", type=click.IntRange(1, (1 << 63) - 1))
+@log_option
 @click.pass_obj
-def show(config: Config, seq: int) -> None:
+def show(config: Config, seq: int, folder: Path | None) -> None:
     """One entry, whole, as JSON."""
-    from appliance.wiring import open_audit
+    from appliance.wiring import read_audit
 
-    with open_audit(config) as log:
+    with read_audit(config, folder) as log:
         entry = log.get(seq)
     if entry is None:
         raise ConfigError(f"no entry {seq} in the log", "run `appliance audit list`")
@@ -46,31 +69,172 @@ def show(config: Config, seq: int) -> None:
 
 
 @audit.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    metavar="FILE|CODE",
+    help="An old checkpoint, as a file or as the code in the register; may be given often.",
+)
+@log_option
+@json_option
 @click.pass_obj
-def verify(config: Config, as_json: bool) -> int:
-    """Check every entry and its link to the one before.
+def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
+    """Prove every entry against every checkpoint, and name the first bad one.
 
-    It cannot see entries cut off the end, nor a log rewritten whole.
+    What it cannot see: whoever may read signing.key can rewrite what no checkpoint outside this
+    machine covers, and cut off the newest entries up to it. So write down the code of `audit
+    checkpoint` on paper, or keep exports elsewhere, and hand them in with --checkpoint. Nor does
+    it show that an entry was true when it was written.
     """
+    from appliance.wiring import read_audit
+
+    with read_audit(config, folder) as log:
+        found = log.verify([log.witness(given) for given in checkpoints])
+    if as_json:
+        print_json(verification_json(found))
+    elif found.fault:
+        raise AuditError(
+            f"the audit log is broken: {found.fault}",
+            "keep the folder as it is and tell the person who keeps the log; `appliance audit"
+            " set-aside` begins a new one that names it",
+        )
+    else:
+        newest = found.newest.hash[:12] if found.newest else "archived"
+        print_line(f"{found.entries} entries, whole; newest {newest}")
+        print_line(f"{found.checkpoints} checkpoints fit; the newest covers entry {found.covered}")
+        if found.archived:
+            print_line(f"entries 1 to {found.archived} are archived")
+    return AuditError.exit_code if found.fault else 0
+
+
+def verification_json(found: "Verification") -> dict[str, Any]:
+    """The contract of `verify --json`: all keys always there."""
+    fault = found.fault
+    return {
+        "entries": found.entries,
+        "newest": found.newest and found.newest.hash,
+        "fault": fault and str(fault),
+        "first_bad": [fault.first, fault.last] if fault else None,
+        "checkpoints": found.checkpoints,
+        "covered": found.covered,
+        "archived": found.archived,
+    }
+
+
+@audit.command("checkpoint")
+@click.option("--key", "only_key", is_flag=True, help="Print the log's public key, and no more.")
+@click.option("--qr", is_flag=True, help="Draw the checkpoint as a QR code, too.")
+@json_option
+@click.pass_obj
+def checkpoint(config: Config, only_key: bool, qr: bool, as_json: bool) -> None:
+    """Sign the log as it stands, and show the code for the paper register.
+
+    The code has 120 bits: nobody can make another log that it fits, not even by preparing two
+    logs beforehand. The key is to be written down once, when the appliance is installed.
+    """
+    from appliance.core.checkpoint import read_checkpoint, short_code, verifier_key
+    from appliance.wiring import open_audit, read_audit
+
+    if only_key:
+        with read_audit(config) as log:
+            print_line(verifier_key(log.origin, log.public_key))
+        return
+    with open_audit(config) as log:
+        note = log.sign("shown")
+        key = verifier_key(log.origin, log.public_key)
+    code = short_code(read_checkpoint(note))
+    if as_json:
+        print_json({"checkpoint": note, "code": code, "key": key})
+        return
+    for line in note.splitlines():
+        print_line(line)
+    print_line()
+    print_line(f"for the register: {code}")
+    if qr:
+        print_drawing(qr_lines(note))
+
+
+@audit.command("export")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv", "fhir"]), default="jsonl",
+    show_default=True, help="JSON Lines, a table, or FHIR R4 AuditEvent resources.",
+)  # fmt: skip
+@click.option("--from", "since", metavar="TIME", help="Not before; UTC unless it says otherwise.")
+@click.option("--to", "until", metavar="TIME", help="Before.")
+@click.option("--kind", "kinds", multiple=True, help="Of entry; `caption` takes all of an act.")
+@click.option("--user", help="The account that acted.")
+@click.option("--image-hash", metavar="SHA256", help="Of the image's file, as `caption` gives it.")
+@json_option
+@click.pass_obj
+def export(
+    config: Config,
+    out: Path,
+    form: Any,
+    since: str | None,
+    until: str | None,
+    kinds: tuple[str, ...],
+    user: str | None,
+    image_hash: str | None,
+    as_json: bool,
+) -> None:
+    """Write entries to the new folder OUT, with all that proves them.
+
+    The folder holds a signed checkpoint, a proof for each entry, and verify_export.py, which needs
+    only Python and the `cryptography` package.
+    """
+    from appliance.audit_export.folder import export_log
+    from appliance.audit_export.selection import Selection, read_time
     from appliance.wiring import open_audit
 
     with open_audit(config) as log:
-        fault = log.fault()
-        newest = next(log.entries(1), None)
-    if as_json:
-        entries = newest.seq if newest else 0
-        print_json({"entries": entries, "newest": newest and newest.hash, "fault": fault})
-    elif fault:
-        raise AuditError(
-            f"the audit log is broken: {fault}",
-            "keep the file as it is and tell the person who keeps the log",
+        selection = Selection(
+            since=read_time(since) if since else None,
+            until=read_time(until) if until else None,
+            kinds=kinds,
+            user=user,
+            image=log.image_mark(image_hash.lower()) if image_hash else None,
         )
-    elif newest:
-        print_line(f"{newest.seq} entries, whole; newest {newest.hash[:12]}")
-    else:
-        print_line("the log is empty")
-    return AuditError.exit_code if fault else 0
+        done = export_log(log, out, form, selection)
+    if as_json:
+        print_json({**vars(done), "folder": str(done.folder)})
+        return
+    print_line(f"{done.entries} of {done.size} entries in {done.folder}")
+    print_line(f"for the register: {done.code}")
+
+
+@audit.command("archive")
+@click.option("--years", type=click.IntRange(1, 100), default=RETENTION_YEARS, show_default=True)
+@yes_option
+@click.pass_obj
+def archive(config: Config, years: int, yes: bool) -> None:
+    """Move entries older than --years from the database to a folder that proves itself."""
+    from appliance.wiring import archive_audit
+
+    now = datetime.now(UTC)
+    before = now.replace(year=now.year - years, day=min(now.day, 28))
+    if not yes:
+        click.confirm(f"Archive the entries older than {before:%Y-%m-%d}?", abort=True)
+    archived = archive_audit(config, before)
+    if archived is None:
+        print_line(f"no entry is older than {before:%Y-%m-%d}")
+        return
+    print_line(f"entries {archived.first} to {archived.last} are in {archived.folder}")
+
+
+@audit.command("set-aside")
+@yes_option
+@click.pass_obj
+def set_aside(config: Config, yes: bool) -> None:
+    """Keep a damaged log as it is, and begin a new one whose first entry names it."""
+    from appliance.wiring import set_audit_aside
+
+    if not yes:
+        click.confirm("Set the log aside and begin a new one?", abort=True)
+    place = set_audit_aside(config)
+    print_line(f"the log is in {place}; a new one has begun")
+    print_note("tell the person who keeps the log, and write down the code of `audit checkpoint`")
 
 
 def summary(body: object) -> str:
@@ -81,3 +245,16 @@ def summary(body: object) -> str:
     if decision:
         return ": ".join(filter(None, (decision["kind"], ", ".join(decision["labels"]))))
     return str(body.get("error") or body.get("document") or "")
+
+
+def qr_lines(text: str) -> Iterable[str]:
+    """A QR code for a dark terminal, two rows of it a line."""
+    import segno
+
+    rows = [list(row) for row in segno.make(text, micro=False).matrix_iter(border=4)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        yield "".join(
+            " ▀▄█"[(not top) + 2 * (not bottom)] for top, bottom in zip(upper, lower, strict=True)
+        )

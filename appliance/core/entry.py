@@ -1,19 +1,33 @@
-"""Entries of the audit log: canonical bytes and the hash that links each to the one before.
+"""Entries of the audit log: what one says, its canonical text, and its hash.
 
-Arithmetic only; where entries are kept is the edge's business.
+The canonical text (RFC 8785) is what is kept and what the tree of `core.merkle` is made of; an
+entry's hash is that tree's leaf hash. Where entries are kept is the edge's business.
 """
 
-import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
 
-HASH_TAG = b"appliance audit entry 1\n"
-"""Sets this hash apart from every other use of SHA-256; the digit is the entry format."""
-FIRST_PREVIOUS = "0" * 64
-"""What the first entry names as the entry before it."""
+from appliance.core.merkle import leaf_hash
+
+ASKED = "asked"
+OUTCOMES = frozenset({"answered", "done", "failed", "interrupted"})
+"""How an act that was asked may end: `lookup.asked` by `lookup.done` or `lookup.failed`."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the machine's clocks say. Neither is ever used to order entries."""
+
+    at: str
+    """UTC, ISO 8601."""
+    boot: str
+    """Random name of this start of the machine; empty where it has none."""
+    up_ms: int
+    """Milliseconds since an unknown point of this boot; never goes back."""
 
 
 @dataclass(frozen=True)
@@ -21,46 +35,56 @@ class Entry:
     seq: int
     """1, 2, 3 ... without gaps: the order of the log."""
     at: str
-    """UTC, ISO 8601, as the machine's clock had it; never used to order."""
+    boot: str
+    up_ms: int
+    run: str
+    """Random name of the one opening of the log by one process that wrote this."""
+    user: str
+    """The account that acted; empty where nobody was signed in."""
     kind: str
+    """`act.phase`, for example `caption.asked`."""
     body: Mapping[str, Any]
     """JSON values only, and never an identifier of a patient."""
-    previous: str
-    """Hash of entry `seq` - 1."""
     hash: str
+    """Hex of the leaf hash of the entry's canonical text."""
 
 
-def entry_hash(seq: int, at: str, kind: str, body: Mapping[str, Any], previous: str) -> str:
-    """SHA-256 over the entry in canonical JSON (RFC 8785), as hex."""
+def entry_text(
+    seq: int, moment: Moment, run: str, user: str, kind: str, body: Mapping[str, Any]
+) -> bytes:
+    """The entry in canonical JSON, UTF-8, on one line.
+
+    Raises: ValueError for a value that has no canonical form (NaN, a huge integer).
+    """
     value: dict[str, Any] = {
         "seq": seq,
-        "at": at,
+        "at": moment.at,
+        "boot": moment.boot,
+        "up_ms": moment.up_ms,
+        "run": run,
+        "user": user,
         "kind": kind,
         "body": dict(body),
-        "previous": previous,
     }
-    return hashlib.sha256(HASH_TAG + rfc8785.dumps(value)).hexdigest()
+    return rfc8785.dumps(value)
 
 
-def next_entry(last: Entry | None, at: str, kind: str, body: Mapping[str, Any]) -> Entry:
-    seq = last.seq + 1 if last else 1
-    previous = last.hash if last else FIRST_PREVIOUS
-    return Entry(seq, at, kind, body, previous, entry_hash(seq, at, kind, body, previous))
+def read_entry(text: bytes) -> Entry:
+    """Raises: ValueError when the text is not an entry's."""
+    value = json.loads(text)
+    try:
+        return Entry(**value, hash=leaf_hash(text).hex())
+    except TypeError as exc:
+        raise ValueError("not an entry") from exc
 
 
-def first_fault(entries: Iterable[Entry]) -> str | None:
-    """Where the chain first breaks, in words, or None when it holds.
-
-    A chain alone cannot see entries cut off its end, nor a rewrite of all of it.
-    """
-    last: Entry | None = None
+def unanswered(entries: Iterable[Entry]) -> list[Entry]:
+    """The acts of one run that were asked and have no outcome, oldest first."""
+    asked: dict[str, list[Entry]] = {}
     for entry in entries:
-        expected = next_entry(last, entry.at, entry.kind, entry.body)
-        if entry.seq != expected.seq:
-            return f"entry {expected.seq} is missing: entry {entry.seq} stands in its place"
-        if entry.previous != expected.previous:
-            return f"entry {entry.seq} does not follow the entry before it"
-        if entry.hash != expected.hash:
-            return f"entry {entry.seq} was changed after it was written"
-        last = entry
-    return None
+        act, _, phase = entry.kind.rpartition(".")
+        if phase == ASKED:
+            asked.setdefault(act, []).append(entry)
+        elif phase in OUTCOMES and asked.get(act):
+            asked[act].pop()
+    return sorted((entry for left in asked.values() for entry in left), key=lambda e: e.seq)

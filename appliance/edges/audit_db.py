@@ -1,166 +1,281 @@
-"""The audit log in SQLite: append only, each entry linked to the one before.
+"""The audit log in SQLite: append only, every entry a leaf of a Merkle tree, the tree signed.
 
-Rollback journal with synchronous EXTRA: what `append` returned survives a power cut (measured
-for SQLite 3.40: no lost entry in 1,160 crash states). Never WAL: SQLite before 3.51.3 can corrupt
-a WAL database with two writers.
+An entry is committed with the hashes it adds to the tree. A checkpoint is signed after at most
+100 entries or 24 hours, when the log is closed, and when one is asked for; each is kept in the
+database, the newest also beside it. What a crash or an interrupt left without an outcome is
+recorded: by the run itself when it still can, by the next opening when it cannot.
 """
 
 import hmac
-import json
-import os
-import secrets
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import sqlite_utils
-
-from appliance.core.entry import Entry, first_fault, next_entry
+from appliance.core.checkpoint import (
+    Checkpoint,
+    checkpoint_text,
+    is_signed,
+    read_checkpoint,
+    signed_note,
+)
+from appliance.core.entry import Entry, Moment, entry_text, read_entry, unanswered
+from appliance.core.merkle import HASH_BYTES, completed_by, leaf_hash, root
+from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, log_before, set_aside
+from appliance.edges.audit_keys import SigningKey, is_signature
+from appliance.edges.audit_reader import AuditReader, missing_log, origin_of
+from appliance.edges.audit_runs import Run, Turn, dead_runs, live_runs
+from appliance.edges.audit_sqlite import SCHEMA, connect, is_chain, tables
+from appliance.edges.private_files import kept_secret, make_private_folder, write_private_file
 from appliance.errors import AuditError
 
-KEY_BYTES = 32
-WAIT_S = 30
-"""How long one writer waits for another."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
-    previous TEXT NOT NULL, hash TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS entry_not_updated BEFORE UPDATE ON entry
-BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END;
-CREATE TRIGGER IF NOT EXISTS entry_not_deleted BEFORE DELETE ON entry
-BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END;
-"""
+MOST_UNSIGNED = 100
+"""Entries after which a checkpoint is made."""
+LONGEST_UNSIGNED = timedelta(hours=24)
 
 
-class AuditDatabase:
-    """The log of one machine: `audit.db`, and the key of its image marks beside it."""
+class AuditDatabase(AuditReader):
+    """The log of one machine, open for writing; made on first use."""
 
-    def __init__(self, folder: Path, now_utc: Callable[[], str]) -> None:
-        """`now_utc` gives ISO 8601. Raises: AuditError when the log cannot be opened."""
-        self.path = folder / "audit.db"
-        self._now_utc = now_utc
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._key = _image_key(folder / "image-mark.key")
-            self.path.touch(mode=0o600)
-            self._db = sqlite_utils.Database(connect(self.path))
-            self._db.conn.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as exc:
-            raise self._unwritable(exc) from exc
+    def __init__(self, folder: Path, now: Callable[[], Moment], user: str = "") -> None:
+        """`user` is the account that acts. Raises: AuditError when it cannot be opened."""
+        self.folder, self.path = folder, folder / LOG_FILE
+        self._now, self._user = now, user
+        self._asked: list[Entry] = []
+        with self._writing():
+            make_private_folder(folder)
+            make_private_folder(folder / "running")
+            self._turn = Turn(folder)
+            with self._turn:
+                self._mark_key = kept_secret(folder / "image-mark.key")
+                self._open_for_writing()
+                try:
+                    self._check_end()
+                    self._run = Run(folder, self.size())
+                    self._record_dead_runs()
+                except BaseException:
+                    self._db.conn.close()
+                    raise
 
     def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         """Committed to disk when it returns. Raises: AuditError."""
-        connection = self._db.conn
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                entry = next_entry(self._last(), self._now_utc(), kind, body)
-                row = {**vars(entry), "body": _body_text(body)}
-                connection.execute(
-                    "INSERT INTO entry VALUES (:seq, :at, :kind, :body, :previous, :hash)", row
-                )
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        except (OSError, sqlite3.Error, ValueError) as exc:
-            raise self._unwritable(exc) from exc
+        with self._writing():
+            with self._transaction():
+                entry = self._insert(kind, body)
+                note = self._sign_if_due(entry)
+            self._asked = unanswered([*self._asked, entry])
+            if note:
+                self._keep_beside(note)
         return entry
 
-    def entries(self, last: int | None = None) -> Iterator[Entry]:
-        """In order; only the newest `last` of them if given. Raises: AuditError."""
-        newest = "" if last is None else f" DESC LIMIT {int(last)}"
-        query = f"SELECT * FROM (SELECT * FROM entry ORDER BY seq{newest}) ORDER BY seq"
-        try:
-            for row in self._db.query(query):
-                yield _entry(row)
-        except (sqlite3.Error, ValueError) as exc:
-            raise self._damaged(exc) from exc
+    def sign(self, why: str) -> str:
+        """A signed checkpoint of all entries so far, as text. Raises: AuditError.
 
-    def get(self, seq: int) -> Entry | None:
-        try:
-            rows = list(self._db.query("SELECT * FROM entry WHERE seq = ?", [seq]))
-            return _entry(rows[0]) if rows else None
-        except (sqlite3.Error, ValueError) as exc:
-            raise self._damaged(exc) from exc
+        `why`: closed, export, shown or archive; all but the first leave the machine, so later
+        exports carry the proof that the log only grew since.
+        """
+        with self._writing():
+            with self._transaction():
+                note = self._sign(why, self._now())
+            self._keep_beside(note)
+            return note
 
-    def fault(self) -> str | None:
-        """Where the log first breaks, or None. Raises: AuditError when it cannot be read."""
-        try:
-            return first_fault(self.entries())
-        except ValueError as exc:  # a body that has no canonical form
-            raise self._damaged(exc) from exc
+    def archive(self, first: int, last: int, folder: str, sha256: str) -> Entry:
+        """Let go of the texts of these entries, which stand in `archive/folder`; their hashes
+        stay. Recorded in the same commit. Raises: AuditError."""
+        with self._writing(), self._transaction():
+            self._db.conn.execute(
+                "INSERT INTO archive VALUES (?, ?, ?, ?)", [first, last, folder, sha256]
+            )
+            body = {"first": first, "last": last, "folder": folder, "sha256": sha256}
+            entry = self._insert("log.archive.done", body)
+            self._db.conn.execute(
+                "UPDATE entry SET text = NULL WHERE seq BETWEEN ? AND ?", [first, last]
+            )
+        self._asked = unanswered([*self._asked, entry])
+        return entry
 
     def image_mark(self, sha256: str) -> str:
-        return hmac.digest(self._key, sha256.encode(), "sha256").hex()
+        return hmac.digest(self._mark_key, sha256.encode(), "sha256").hex()
 
     def close(self) -> None:
-        self._db.conn.close()
-
-    def __enter__(self) -> Self:
-        return self
+        """Record what was left unanswered, sign, leave. Raises: AuditError."""
+        is_clean = False
+        try:
+            for entry in self._asked:
+                act = entry.kind.rpartition(".")[0]
+                self.append(f"{act}.interrupted", {"asked": entry.seq})
+            if self.size() > self._signed()[0]:
+                self.sign("closed")
+            is_clean = True
+        finally:
+            with suppress(OSError):
+                self._run.end(is_clean=is_clean)
+            super().close()
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except AuditError:
+            if exc is None:  # else the first error is the one to show
+                raise
 
-    def _last(self) -> Entry | None:
-        rows = list(self._db.query("SELECT * FROM entry ORDER BY seq DESC LIMIT 1"))
-        return _entry(rows[0]) if rows else None
+    def _open_for_writing(self) -> None:
+        is_new = not self.path.exists() or not self.path.stat().st_size
+        if is_new and (self.folder / CHECKPOINT_FILE).exists():
+            raise missing_log(self.folder)
+        if not is_new:
+            connection = connect(self.path)
+            was_chain, is_new = is_chain(connection), not tables(connection)
+            connection.close()
+            if was_chain:
+                if live_runs(self.folder):
+                    raise OSError("another program still writes it")
+                set_aside(self.folder, self._now().at, "older format")
+                is_new = True
+        self._key = SigningKey(self._signing_secret(is_new))
+        if is_new:
+            self._begin()
+        if self.path.stat().st_mode & 0o077:
+            self.path.chmod(0o600)
+        self._open(read_only=False)
+        if self.public_key != self._key.public:
+            raise OSError("its entries are signed by another key than signing.key")
 
-    def _unwritable(self, cause: Exception) -> AuditError:
-        return AuditError(
-            f"the audit log cannot be written ({cause}): {self.path}",
-            "free disk space and check the folder's permissions; nothing is shown unrecorded",
+    def _signing_secret(self, is_new: bool) -> bytes:
+        path = self.folder / "signing.key"
+        if not is_new and not path.exists():
+            raise OSError("signing.key, the key that signs it, is gone")
+        return kept_secret(path)
+
+    def _begin(self) -> None:
+        """A log with its first entry, which names the one before it, and that entry signed."""
+        self.path.touch(mode=0o600)
+        connection = connect(self.path)
+        try:
+            moment = self._now()
+            body = {
+                "format": 2,
+                "public_key": self._key.public.hex(),
+                "before": log_before(self.folder),
+            }
+            text = entry_text(1, moment, "", self._user, "log.opened", body)
+            leaf = leaf_hash(text)
+            origin = origin_of(leaf)
+            note = self._signed_note(Checkpoint(origin, 1, leaf))
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in SCHEMA:
+                connection.execute(statement)
+            connection.execute("INSERT INTO log VALUES (?, ?)", [origin, self._key.public])
+            connection.execute("INSERT INTO entry VALUES (1, ?, ?)", [text.decode(), leaf])
+            connection.execute(
+                "INSERT INTO checkpoint (size, at, why, note) VALUES (1, ?, 'opened', ?)",
+                [moment.at, note],
+            )
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        self._keep_beside(note)
+
+    def _check_end(self) -> None:
+        """A log whose newest entry or newest checkpoint does not fit is not written to."""
+        beside = self._beside()  # before the newest entry: it may grow meanwhile
+        newest = self._newest()
+        fitting = newest[1] is not None and newest[2][:HASH_BYTES] == leaf_hash(newest[1])
+        if fitting and beside:
+            note, size = beside[0].note, beside[0].size
+            fitting = (
+                size <= newest[0]
+                and read_checkpoint(note).root == self.checkpoint(size).root
+                and is_signed(note, self.origin, self.public_key, is_signature)
+            )
+        if not fitting:
+            raise AuditError(
+                f"the audit log is damaged: {self.path}",
+                "run `appliance audit verify` to see where; `appliance audit set-aside` keeps it"
+                " as it is and begins a new log that names it",
+            )
+
+    def _record_dead_runs(self) -> None:
+        for name, newest in dead_runs(self.folder):
+            left = unanswered(entry for entry in self.entries(newest + 1) if entry.run == name)
+            self.append("crash.found", {"run": name, "unanswered": [entry.seq for entry in left]})
+
+    def _insert(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        seq = self._newest()[0] + 1
+        text = entry_text(seq, self._now(), self._run.name, self._user, kind, body)
+        hashes = completed_by(seq - 1, leaf_hash(text), self.node)
+        self._db.conn.execute(
+            "INSERT INTO entry VALUES (?, ?, ?)", [seq, text.decode(), b"".join(hashes)]
         )
+        return read_entry(text)
 
-    def _damaged(self, cause: Exception) -> AuditError:
-        return AuditError(
-            f"the audit log is damaged ({cause}): {self.path}",
-            "keep the file as it is and tell the person who keeps the log",
+    def _sign_if_due(self, entry: Entry) -> str | None:
+        size, at = self._signed()
+        is_late = datetime.fromisoformat(entry.at) - datetime.fromisoformat(at) >= LONGEST_UNSIGNED
+        if entry.seq - size < MOST_UNSIGNED and not is_late:
+            return None
+        return self._sign("due", Moment(entry.at, entry.boot, entry.up_ms))
+
+    def _sign(self, why: str, moment: Moment) -> str:
+        size = self._newest()[0]
+        note = self._signed_note(Checkpoint(self.origin, size, root(size, self.node)))
+        self._db.conn.execute(
+            "INSERT INTO checkpoint (size, at, why, note) VALUES (?, ?, ?, ?)",
+            [size, moment.at, why, note],
         )
+        return note
 
+    def _signed_note(self, checkpoint: Checkpoint) -> str:
+        text = checkpoint_text(checkpoint)
+        return signed_note(text, checkpoint.origin, self._key.public, self._key.sign)
 
-def connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = EXTRA")
-    return connection
+    def _keep_beside(self, note: str) -> None:
+        """After the commit: a checkpoint of what is not on disk would be a false alarm."""
+        write_private_file(self.folder / CHECKPOINT_FILE, note.encode())
 
+    def _newest(self) -> tuple[int, bytes | None, bytes]:
+        row: tuple[int, bytes | None, bytes] | None = self._db.conn.execute(
+            "SELECT seq, CAST(text AS BLOB), hashes FROM entry ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            raise ValueError("its entries are gone")
+        return row
 
-def _image_key(path: Path) -> bytes:
-    """The machine's key, made whole on first use; 32 bytes, readable by its owner only."""
-    if not path.exists():
-        descriptor, partial = tempfile.mkstemp(dir=path.parent)  # mode 0600
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first: its key counts
-            os.link(partial, path)
-        Path(partial).unlink()
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise OSError(f"the image key is damaged: {path}")
-    return key
+    def _signed(self) -> tuple[int, str]:
+        """Size and time of the newest checkpoint."""
+        row: tuple[int, str] | None = self._db.conn.execute(
+            "SELECT size, at FROM checkpoint ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            raise ValueError("its checkpoints are gone")
+        return row
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        connection = self._db.conn
+        with self._turn:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self.node.cache_clear()
+                raise
 
-def _entry(row: Mapping[str, Any]) -> Entry:
-    """Raises: ValueError when the body's text is not what `append` writes: the hash covers what
-    the text means, so another text of the same meaning must not pass."""
-    body = json.loads(row["body"])
-    if not isinstance(body, dict) or _body_text(body) != row["body"]:
-        raise ValueError(f"entry {row['seq']} is not as it was written")
-    return Entry(**{**row, "body": body})
-
-
-def _body_text(body: Mapping[str, Any]) -> str:
-    return json.dumps(dict(body), ensure_ascii=False)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, ValueError) as exc:
+            raise AuditError(
+                f"the audit log cannot be written ({exc}): {self.path}",
+                "free disk space and check the folder's permissions; nothing is shown unrecorded",
+            ) from exc

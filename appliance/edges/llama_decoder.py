@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 CONTEXT_TOKENS = 2048
-BATCH_TOKENS = 512
+BATCH_TOKENS = 256
 """Must hold one image's soft tokens (256 in MedGemma): they attend to each other."""
-MOST_OUTPUTS = 64
+MOST_OUTPUTS = 32
 """Rows of a batch that may want logits: at MedGemma's vocabulary a row takes a megabyte, and
 llama.cpp makes room for all of them beforehand."""
 PIECE_BYTES = 256

@@ -1,46 +1,68 @@
-"""The chain of entries, as arithmetic."""
+"""Entries: canonical text, hash, and which acts of a run were left without an outcome."""
 
-from dataclasses import replace
+import json
+from pathlib import Path
 
 import pytest
+import rfc8785
 
-from appliance.core.entry import Entry, first_fault, next_entry
+from appliance.core.entry import Entry, Moment, entry_text, read_entry, unanswered
 
-
-def chain(length: int) -> list[Entry]:
-    entries: list[Entry] = []
-    for number in range(length):
-        last = entries[-1] if entries else None
-        entries.append(next_entry(last, "2026-01-01T00:00:00+00:00", "act", {"n": number}))
-    return entries
+NOON = Moment("2026-01-01T12:00:00.000+00:00", "boot", 7)
 
 
-def test_a_whole_chain_has_no_fault() -> None:
-    assert first_fault(chain(5)) is None
-    assert first_fault([]) is None
+def entry(seq: int, kind: str) -> Entry:
+    return read_entry(entry_text(seq, NOON, "run", "", kind, {}))
 
 
-@pytest.mark.parametrize("place", range(5))
-def test_a_changed_entry_is_named(place: int) -> None:
-    entries = chain(5)
-    entries[place] = replace(entries[place], body={"n": 99})
-    assert f"entry {place + 1} was changed" in str(first_fault(entries))
-
-
-@pytest.mark.parametrize("place", range(4))
-def test_a_missing_entry_is_named(place: int) -> None:
-    entries = chain(5)
-    del entries[place]
-    assert f"entry {place + 1} is missing" in str(first_fault(entries))
-
-
-def test_an_entry_hashed_anew_breaks_the_link_after_it() -> None:
-    entries = chain(3)
-    entries[1] = next_entry(entries[0], entries[1].at, "act", {"n": 99})
-    assert "entry 3 does not follow" in str(first_fault(entries))
+def test_an_entry_is_read_as_it_was_written() -> None:
+    text = entry_text(3, NOON, "run", "siti", "act.done", {"b": [1.5, None, "é"], "a": 1})
+    found = read_entry(text)
+    assert (found.seq, found.at, found.user, found.kind) == (3, NOON.at, "siti", "act.done")
+    assert found.body == {"a": 1, "b": [1.5, None, "é"]}
+    assert b"\n" not in text
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
-    one = next_entry(None, "t", "act", {"a": 1, "b": [1.5, None, "é"]})
-    other = next_entry(None, "t", "act", {"b": [1.5, None, "é"], "a": 1})
-    assert one.hash == other.hash
+    one = entry_text(1, NOON, "r", "", "act", {"a": 1, "b": 2})
+    other = entry_text(1, NOON, "r", "", "act", {"b": 2, "a": 1})
+    assert read_entry(one).hash == read_entry(other).hash
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{}", b'{"seq": 1}', b"no JSON"])
+def test_what_is_no_entry_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_entry(text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1 << 60])
+def test_a_value_without_a_canonical_form_is_refused(value: object) -> None:
+    with pytest.raises(ValueError):
+        entry_text(1, NOON, "r", "", "act", {"value": value})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "left"),
+    [
+        (["caption.asked", "caption.answered"], []),
+        (["caption.asked"], [1]),
+        (["lookup.asked", "lookup.failed", "lookup.asked"], [3]),
+        (["caption.asked", "lookup.asked", "lookup.done"], [1]),
+        (["guideline.add.asked", "guideline.add.done", "caption.asked"], [3]),
+        (["caption.asked", "caption.asked", "caption.answered"], [1]),
+        (["caption.answered", "log.opened"], []),
+    ],
+)
+def test_an_act_without_an_outcome_is_found(kinds: list[str], left: list[int]) -> None:
+    found = unanswered(entry(seq, kind) for seq, kind in enumerate(kinds, 1))
+    assert [one.seq for one in found] == left
+
+
+@pytest.mark.data
+def test_canonical_json_agrees_with_the_vectors(shared: Path) -> None:
+    folder = shared / "corpora" / "jcs" / "testdata"
+    vectors = sorted((folder / "input").glob("*.json"))
+    assert vectors
+    for vector in vectors:
+        expected = (folder / "output" / vector.name).read_bytes()
+        assert rfc8785.dumps(json.loads(vector.read_text(encoding="utf-8"))) == expected, vector

@@ -1,0 +1,115 @@
+"""Checking a log: every entry against the tree, the tree against every checkpoint.
+
+One pass, entry by entry, whatever the log's length. What it cannot see: entries newer than the
+newest checkpoint that is kept outside the machine can be cut off or rewritten by whoever holds
+the signing key; what such a checkpoint covers cannot. A checkpoint kept beside the log helps
+against damage and against those who have no key, not against those who can replace the folder.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from appliance.core.checkpoint import Checkpoint, short_code
+from appliance.core.merkle import HASH_BYTES, Peaks, leaf_hash
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry as it is kept."""
+
+    seq: int
+    text: bytes | None
+    """Canonical; None when it lies in an archive that is not here."""
+    hashes: bytes
+    """Roots of the subtrees it completes, from its own leaf hash up."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first bad entry is `first`, or, where hashes were made to fit, one up to `last`."""
+
+    first: int
+    last: int
+    reason: str
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            return self.reason
+        return f"{self.reason}; the first bad entry is one of {self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What a checkpoint says of the log's first `size` entries."""
+
+    size: int
+    name: str
+    """For messages: where it came from."""
+    root: bytes | None = None
+    code: str | None = None
+    """A short code stands for the root where paper is all there is."""
+
+    def fits(self, origin: str, root: bytes) -> bool:
+        if self.root is not None:
+            return self.root == root
+        return self.code == short_code(Checkpoint(origin, self.size, root))
+
+
+def first_fault(
+    rows: Iterable[Row], origin: str, witnesses: Sequence[Witness], archived: int = 0
+) -> Fault | None:
+    """Where the log first breaks, or None when it holds.
+
+    The texts of the first `archived` entries may be missing; their hashes may not.
+    """
+    peaks = Peaks()
+    waiting = sorted(witnesses, key=lambda witness: witness.size, reverse=True)
+    proved = 0
+    for row in rows:
+        seq = peaks.size + 1
+        if row.seq != seq:
+            return Fault(seq, seq, f"entry {seq} is missing: entry {row.seq} stands in its place")
+        if row.text is None and seq > archived:
+            return Fault(seq, seq, f"entry {seq} has lost its text")
+        leaf = row.hashes[:HASH_BYTES] if row.text is None else leaf_hash(row.text)
+        fault = _hash_fault(row, peaks.append(leaf), proved)
+        if fault:
+            return fault
+        while waiting and waiting[-1].size == seq:
+            if not waiting[-1].fits(origin, peaks.root()):
+                return Fault(proved + 1, seq, f"the log does not fit the {waiting[-1].name}")
+            waiting.pop()
+            if not waiting or waiting[-1].size != seq:
+                proved = seq
+    if waiting:
+        # One may be gone from the middle, and all after it numbered and hashed anew.
+        seq, witness = peaks.size + 1, waiting[-1]
+        missing = f"{witness.size - peaks.size} of its entries are missing"
+        return Fault(proved + 1, seq, f"the {witness.name} covers {witness.size}: {missing}")
+    return None
+
+
+def _hash_fault(row: Row, completed: list[bytes], proved: int) -> Fault | None:
+    """Whether the hashes kept with a row are those it and the rows before it give."""
+    if row.hashes == b"".join(completed):
+        if row.text is not None and _seq_in(row.text) != row.seq:
+            return Fault(row.seq, row.seq, f"entry {row.seq} does not bear its own number")
+        return None
+    for level, computed in enumerate(completed):
+        kept = row.hashes[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+        if kept != computed:
+            # Below this level the kept hashes fit: the change is among the leaves it covers.
+            first = max(row.seq - (1 << level), proved) + 1
+            if first == row.seq:
+                break
+            return Fault(first, row.seq, f"the hashes of entry {row.seq} do not fit the log")
+    return Fault(row.seq, row.seq, f"entry {row.seq} was changed after it was written")
+
+
+def _seq_in(text: bytes) -> object:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value.get("seq") if isinstance(value, dict) else None

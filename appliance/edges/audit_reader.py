@@ -1,0 +1,340 @@
+"""Reading and proving a log: entries, checkpoints, proofs. Writes nothing, so that it works on an
+auditor's read-only copy; reads in short pieces, so that writers never wait long for it.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import sqlite_utils
+
+from appliance.core.checkpoint import Checkpoint, is_signed, read_checkpoint, read_code
+from appliance.core.entry import Entry, read_entry
+from appliance.core.log_check import Fault, Row, Witness, first_fault
+from appliance.core.merkle import HASH_BYTES, consistency_proof, inclusion_proof, root
+from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, changed_since
+from appliance.edges.audit_keys import is_signature
+from appliance.edges.audit_runs import Turn
+from appliance.edges.audit_sqlite import connect, is_chain, tables
+from appliance.errors import AuditError, AuditMissingError, ConfigError
+
+PAGE = 1000
+"""Rows read at a time, each page a reading of its own."""
+ENTRIES_FILE = "entries.jsonl"
+"""In an archive's folder: one entry's canonical text a line."""
+FIRST = -(1 << 63)
+"""No entry of ours is numbered below 1, but somebody else's may be."""
+
+KEEP = "keep the folder as it is and tell the person who keeps the log"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `AuditReader.verify` found."""
+
+    entries: int
+    newest: Entry | None
+    fault: Fault | None
+    checkpoints: int
+    """How many were proved, those handed in included."""
+    covered: int
+    """The newest entry that a checkpoint covers."""
+    archived: int
+    """The oldest entries whose texts are in archives."""
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    size: int
+    at: str
+    why: str
+    note: str
+
+
+class AuditReader:
+    """The log in one folder: `audit.db`, and its newest checkpoint beside it."""
+
+    origin: str
+    public_key: bytes
+    """32 bytes of Ed25519."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises: AuditMissingError when there never was a log here; AuditError."""
+        self.folder = folder
+        self.path = folder / LOG_FILE
+        if not self.path.exists():
+            raise missing_log(folder)
+        self._turn = Turn(folder)
+        with self._reading():
+            self._open(read_only=True)
+
+    def _open(self, *, read_only: bool) -> None:
+        self._db = sqlite_utils.Database(connect(self.path, read_only=read_only))
+        self.node = lru_cache(4096)(self._node)
+        try:
+            self._read_log()
+        except BaseException:
+            self._db.conn.close()
+            raise
+
+    def _read_log(self) -> None:
+        if is_chain(self._db.conn):
+            raise AuditError(
+                f"the audit log is of an older format: {self.path}",
+                "any command that writes to it, for example `appliance audit checkpoint`, sets it"
+                " aside whole and begins a new one that names it",
+            )
+        found = tables(self._db.conn)
+        if not found:
+            raise missing_log(self.folder)
+        if "log" not in found:
+            raise ValueError("it is a database, but no audit log")
+        [(self.origin, self.public_key)] = self._db.conn.execute(
+            "SELECT origin, public_key FROM log"
+        ).fetchall()
+
+    def size(self) -> int:
+        """How many entries there are. Raises: AuditError."""
+        with self._reading():
+            (newest,) = self._db.conn.execute("SELECT max(seq) FROM entry").fetchone()
+            return int(newest or 0)
+
+    def rows(self, first: int = FIRST, last: int | None = None) -> Iterator[Row]:
+        """In order, those that came while reading left out; archived texts from their archives.
+
+        Raises: AuditError.
+        """
+        last = self.size() if last is None else last
+        archived = self._archived_texts(first)
+        while True:
+            with self._reading():
+                page = self._db.conn.execute(
+                    "SELECT seq, CAST(text AS BLOB), hashes FROM entry"
+                    " WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+                    [first, last, PAGE],
+                ).fetchall()
+            if not page:
+                return
+            for seq, text, hashes in page:
+                yield Row(seq, next(archived, None) if text is None else text, hashes)
+            first = page[-1][0] + 1
+
+    def entries(self, first: int = FIRST, last: int | None = None) -> Iterator[Entry]:
+        """In order; those whose archive is elsewhere left out. Raises: AuditError."""
+        for row in self.rows(first, last):
+            if row.text is not None:
+                with self._reading():
+                    entry = read_entry(row.text)
+                yield entry
+
+    def get(self, seq: int) -> Entry | None:
+        """Raises: AuditError."""
+        row = next(self.rows(seq, seq), None)
+        if row is None:
+            return None
+        if row.text is None:
+            raise AuditError(
+                f"entry {seq} is in an archive that is not in {self.folder / 'archive'}",
+                "bring the archive's folder back there",
+            )
+        with self._reading():
+            return read_entry(row.text)
+
+    def checkpoint(self, size: int) -> Checkpoint:
+        """Of the first `size` entries, by the hashes as they are kept. Raises: AuditError."""
+        with self._reading():
+            return Checkpoint(self.origin, size, root(size, self.node))
+
+    def checkpoints(self) -> list[KeptCheckpoint]:
+        """All that were ever made of this log, oldest first. Raises: AuditError."""
+        with self._reading():
+            rows = self._db.conn.execute(
+                "SELECT size, at, why, note FROM checkpoint ORDER BY number"
+            )
+            return [KeptCheckpoint(*row) for row in rows]
+
+    def witnessed(self, reasons: Sequence[str]) -> list[str]:
+        """The checkpoints made for one of these reasons, as text, oldest first."""
+        return [kept.note for kept in self.checkpoints() if kept.why in reasons]
+
+    def inclusion(self, seq: int, size: int) -> list[bytes]:
+        """That entry `seq` is among the first `size`."""
+        with self._reading():
+            return inclusion_proof(seq - 1, size, self.node)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """That the first `new` entries begin with the first `old`."""
+        with self._reading():
+            return consistency_proof(old, new, self.node)
+
+    def witness(self, given: str) -> Witness:
+        """An old checkpoint of this log, by its file or its short code.
+
+        Raises: ConfigError when it is neither, AuditError when it is not of this log.
+        """
+        path = Path(given)
+        try:
+            if not path.is_file():
+                size, code = read_code(given)
+                return Witness(size, f"short code of entry {size}", code=code)
+            note = path.read_text(encoding="utf-8")
+            said = read_checkpoint(note)
+            is_ours = is_signed(note, self.origin, self.public_key, is_signature)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(
+                f"neither a checkpoint's file nor its short code ({exc}): {given}",
+                "check its path, or every letter of the code",
+            ) from exc
+        if said.origin != self.origin or not is_ours:
+            raise AuditError(
+                f"{given} is a checkpoint of {said.origin}, signed or not; this log is"
+                f" {self.origin} and did not sign it",
+                "if that log was set aside, verify it with --log; if not, this one was put in its"
+                " place",
+            )
+        return Witness(said.size, f"checkpoint in {given}", said.root)
+
+    def archived(self) -> int:
+        """The last entry whose text was archived; 0 when none was."""
+        with self._reading():
+            (last,) = self._db.conn.execute("SELECT max(last) FROM archive").fetchone()
+            return int(last or 0)
+
+    def verify(self, witnesses: Sequence[Witness] = ()) -> Verification:
+        """Prove every entry against every checkpoint kept here and those handed in.
+
+        What it cannot see stands in `core.log_check`. Raises: AuditError when not even the
+        checkpoints can be read.
+        """
+        size = self.size()
+        kept = [*self.checkpoints(), *self._beside()]
+        archived = self.archived()
+        known = list(witnesses)
+        fault = self._unsigned(kept)
+        if fault is None:
+            known += [
+                Witness(one.size, f"checkpoint of {one.at}", read_checkpoint(one.note).root)
+                for one in kept
+            ]
+            fault = self._first_fault(known, size, archived)
+        newest = next(self.entries(size, size), None) if size and not fault else None
+        covered = max((witness.size for witness in known), default=0)
+        return Verification(size, newest, fault, len(known), covered, archived)
+
+    def _first_fault(self, witnesses: Sequence[Witness], size: int, archived: int) -> Fault | None:
+        read = 0
+
+        def counted() -> Iterator[Row]:
+            nonlocal read
+            for row in self.rows(last=size):
+                read = row.seq
+                yield row
+
+        try:
+            fault = first_fault(counted(), self.origin, witnesses, archived)
+        except AuditError as exc:
+            return Fault(read + 1, read + 1, f"entry {read + 1} cannot be read: {exc.message}")
+        return fault or self._foreign_opening()
+
+    def _foreign_opening(self) -> Fault | None:
+        """Whether the log bears the name its first entry gives it, and what that entry names."""
+        first = next(self.rows(1, 1), None)
+        if first is None or self.origin != origin_of(first.hashes[:HASH_BYTES]):
+            return Fault(1, 1, f"entry 1 is not the one that opened {self.origin}")
+        if first.text is None:
+            return None
+        before = read_entry(first.text).body.get("before")
+        changed = changed_since(self.folder, before) if before else None
+        return Fault(1, 1, f"the log set aside before this one: {changed}") if changed else None
+
+    def _unsigned(self, kept: Sequence[KeptCheckpoint]) -> Fault | None:
+        for checkpoint in kept:
+            try:
+                is_ours = is_signed(checkpoint.note, self.origin, self.public_key, is_signature)
+                said = read_checkpoint(checkpoint.note)
+            except ValueError:
+                is_ours = False
+            if not is_ours or (said.origin, said.size) != (self.origin, checkpoint.size):
+                size = checkpoint.size
+                return Fault(
+                    size, size, f"the checkpoint of {checkpoint.at} at entry {size} is forged"
+                )
+        return None
+
+    def _beside(self) -> list[KeptCheckpoint]:
+        """The newest checkpoint as kept beside the database."""
+        path = self.folder / CHECKPOINT_FILE
+        if not path.exists():
+            return []
+        with self._reading():
+            note = path.read_text(encoding="utf-8")
+            return [KeptCheckpoint(read_checkpoint(note).size, "the file beside", "", note)]
+
+    def _archived_texts(self, first: int) -> Iterator[bytes]:
+        """The texts of archived entries from `first` on, as far as their archives are here."""
+        with self._reading():
+            archives = self._db.conn.execute(
+                "SELECT first, folder FROM archive WHERE last >= ? ORDER BY first", [first]
+            ).fetchall()
+        for start, folder in archives:
+            path = self.folder / "archive" / folder / ENTRIES_FILE
+            if not path.exists():
+                return
+            with path.open("rb") as file:
+                for seq, line in enumerate(file, start):
+                    if seq >= first:
+                        yield line.removesuffix(b"\n")
+
+    def _node(self, level: int, index: int) -> bytes:
+        seq = (index + 1) << level
+        found = self._db.conn.execute(
+            "SELECT substr(hashes, ?, ?) FROM entry WHERE seq = ?",
+            [level * HASH_BYTES + 1, HASH_BYTES, seq],
+        ).fetchone()
+        if found is None or len(found[0]) != HASH_BYTES:
+            raise ValueError(f"the hashes of entry {seq} are missing")
+        return bytes(found[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with self._turn:
+                yield
+        except (OSError, sqlite3.Error, ValueError) as exc:
+            raise AuditError(f"the audit log cannot be read ({exc}): {self.path}", KEEP) from exc
+
+    def close(self) -> None:
+        self._db.conn.close()
+        self._turn.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def origin_of(first_leaf: bytes) -> str:
+    """The name of the log that begins with this entry, by its leaf hash."""
+    return f"clinic-appliance/{first_leaf.hex()[:16]}"
+
+
+def missing_log(folder: Path) -> AuditError:
+    """The error for a folder without a log: never begun, or gone."""
+    if (folder / CHECKPOINT_FILE).exists():
+        return AuditError(
+            f"the audit log is gone; a checkpoint of it is still there: {folder}",
+            "put audit.db back, or run `appliance audit set-aside` to begin a new log that names"
+            " the loss",
+        )
+    return AuditMissingError(
+        f"there is no audit log yet: {folder}",
+        "it begins with the first thing that is recorded, for example `appliance caption`",
+    )
