@@ -46,7 +46,7 @@ class Place:
     def after(self, written: bytes) -> "Place | None":
         """The place after `written`; None when that may not be written here, or is nothing."""
         characters = self.characters + len(written)
-        is_inside = 0 < self.characters and characters <= MAX_FIELD_CHARACTERS
+        is_inside = self.characters > 0 and characters <= MAX_FIELD_CHARACTERS
         if is_inside and not (self.closed or self.owed) and PLAIN_WORDS.fullmatch(written):
             return Place(self.field, 0, characters)  # most tokens: at once, not byte by byte
         place: Place | None = self if written else None

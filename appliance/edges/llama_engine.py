@@ -133,7 +133,8 @@ class Engine:
     def _score_labels(self, position: int) -> list[float]:
         """Log-probability of every label's tail after the common tokens ending at `position`."""
         decoder = self._decoder
-        scores: list[float] = decoder.log_probabilities(-1, [tail[0] for tail in self._tails]).tolist()
+        first = [tail[0] for tail in self._tails]
+        scores: list[float] = decoder.log_probabilities(-1, first).tolist()
         for group in _packed([len(tail) - 1 for tail in self._tails]):
             rows = []
             for sequence, index in enumerate(group, 1):

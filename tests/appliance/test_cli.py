@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from PIL import Image
 
 from appliance.cli.main import main, run
+from appliance.release.manifest import MANIFEST
+from appliance.release.shelf import BUILT_IN
 
 CONTRACT = {
-    "image": {"path", "sha256", "kind", "width", "height", "note"},
+    "image": {"path", "sha256", "kind", "width", "height", "note", "text_regions"},
     "caption": {
         "label",
         "image_type",
@@ -22,14 +25,15 @@ CONTRACT = {
         "key_findings",
         "clinical_significance",
     },
-    "decision": {"kind", "labels", "reason"},
+    "decision": {"kind", "labels", "reason", "risk"},
     "release": {"name", "sha256", "demonstration"},
     "audit": {"seq", "hash"},
 }
-KEYS = {*CONTRACT, "domain", "label_probabilities", "passages", "timings_ms", "error"}
+KEYS = {*CONTRACT, "domain", "label_probabilities", "limits", "passages", "timings_ms", "error"}
 PASSAGE_KEYS = {
     *("text", "document", "edition", "page", "section", "grade", "evidence", "score"),
-    "passage_id",
+    *("passage_id", "publisher", "isbn", "page_label", "last_page", "kind", "grading"),
+    *("language", "caution"),
 }
 
 
@@ -64,6 +68,8 @@ def test_a_radiograph_becomes_a_recorded_caption_with_passages(
     [entry] = printed(capsys)
     assert entry["hash"] == result["audit"]["hash"]
     assert entry["body"]["caption"] == result["caption"]
+    assert "an adult (60 to 69 years)" in result["limits"][0]
+    assert "adult" not in json.dumps(entry), "what the tags say is shown, not kept"
     assert run(["audit", "verify"]) == 0
 
 
@@ -81,7 +87,8 @@ def test_one_bad_picture_does_not_stop_the_others(
 ) -> None:
     missing = tmp_path / "missing.png"
     Image.new("RGB", (50, 50), "grey").save(tmp_path / "blank.png")
-    paths = [str(missing), str(tmp_path), str(tmp_path / "blank.png"), str(chest_dicom)]
+    (tmp_path / "empty").mkdir()
+    paths = [str(missing), str(tmp_path / "empty"), str(tmp_path / "blank.png"), str(chest_dicom)]
     assert run(["caption", "--json", "--no-lookup", *paths]) == 1
     results = printed(capsys)
     assert [result["image"]["path"] for result in results] == paths
@@ -97,6 +104,34 @@ def test_words_for_a_person_name_the_release_as_a_demonstration(
     assert run(["caption", "--no-lookup", str(chest_dicom)]) == 0
     shown = capsys.readouterr().out
     assert "not for clinical use" in shown and "decision" in shown and "record" in shown
+
+
+def test_a_site_sets_its_own_risk_target(
+    chest_dicom: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir()
+    (home / "settings.toml").write_text("risk = 0.01\n", encoding="utf-8")
+    assert run(["caption", "--json", "--no-lookup", str(chest_dicom)]) == 0
+    assert run(["--risk", "0.3", "caption", "--json", "--no-lookup", str(chest_dicom)]) == 0
+    careful, bold = (result["decision"] for result in printed(capsys))
+    assert (careful["risk"], bold["risk"]) == (0.01, 0.3)
+    assert set(bold["labels"]) < set(careful["labels"])
+    assert run(["--risk", "0.005", "caption", str(chest_dicom)]) == 2
+
+
+def test_a_risk_that_the_release_was_not_measured_for_is_refused(
+    chest_dicom: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(BUILT_IN, home / "releases" / "few")
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for by_risk in manifest["calibration"]["thresholds"].values():
+        for risk in ("0.01", "0.02"):
+            del by_risk[risk]
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    chosen = ["--release", "few", "--risk"]
+    assert run([*chosen, "0.02", "caption", "--no-lookup", str(chest_dicom)]) == 2
+    assert "0.03 to 0.3" in capsys.readouterr().err
+    assert run([*chosen, "0.03", "caption", "--no-lookup", str(chest_dicom)]) == 0
 
 
 def test_without_an_index_a_caption_says_what_to_do(
@@ -172,13 +207,13 @@ def test_a_broken_log_is_exit_4_and_nothing_is_shown(
         (["caption"], 2),
         (["nonsense"], 2),
         (["--threads", "-2", "config"], 2),
-        (["audit", "show", "77"], 2),
+        (["audit", "show", "77"], 3),
         (["--release", "none", "release", "verify"], 3),
         (["--release", "../x", "release", "verify"], 3),
         (["release", "verify"], 0),
         (["release", "list"], 0),
         (["release", "show"], 0),
-        (["audit", "verify"], 0),
+        (["audit", "verify"], 3),
         (["config"], 0),
         (["--version"], 0),
     ],
@@ -206,7 +241,10 @@ def test_every_command_explains_itself() -> None:
     walk(main, [])
 
 
-HEAVY = "textual llama_cpp chromadb numpy onnxruntime pymupdf sqlite_utils PIL pydicom torch"
+HEAVY = (
+    "textual llama_cpp chromadb numpy onnxruntime pymupdf sqlite_utils PIL pydicom torch "
+    "cryptography segno"
+)
 
 
 def test_help_imports_nothing_heavy() -> None:

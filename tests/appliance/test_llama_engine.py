@@ -7,7 +7,7 @@ llama.cpp's own grammar sampler.
 import ctypes
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import llama_cpp
 import numpy as np
@@ -23,7 +23,7 @@ from appliance.core.caption import (
 from appliance.core.labels import DOMAINS
 from appliance.core.prompt import split_prompt
 from appliance.edges import llama_engine
-from appliance.edges.llama_decoder import Decoder, EngineError
+from appliance.edges.llama_decoder import Decoder, EngineError, Row
 from appliance.edges.llama_engine import SCORED_AT_ONCE, Engine
 from appliance.edges.vision_encoders import Encode, ggml_encoder
 from appliance.release.drawings import draw
@@ -95,8 +95,8 @@ def plainly(release: Release, decoder: Decoder, soft_tokens: np.ndarray, label: 
         llama_cpp.llama_sampler_accept(sampler, token)
     data = (llama_cpp.llama_token_data * decoder.vocabulary)()
     while True:
-        for token, logit in enumerate(decoder.logits(-1).tolist()):
-            data[token].id, data[token].logit = token, logit
+        for index, logit in enumerate(decoder.logits(-1).tolist()):
+            data[index].id, data[index].logit = index, logit
         array = llama_cpp.llama_token_data_array(data, len(data), -1, False)
         llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
         token = int(np.argmax([item.logit for item in data]))
@@ -135,7 +135,12 @@ def test_good_guesses_spare_most_of_the_batches(
     guessing = engine(release, decoder, encode, [text])
     batches: list[int] = []
     decode = decoder.decode
-    monkeypatch.setattr(decoder, "decode", lambda rows: (batches.append(len(rows)), decode(rows)))
+
+    def counting(rows: Sequence[Row]) -> None:
+        batches.append(len(rows))
+        decode(rows)
+
+    monkeypatch.setattr(decoder, "decode", counting)
     guessing.read(rgb, guess=False)
     plain = len(batches)
     batches.clear()

@@ -430,7 +430,7 @@ def test_a_killed_import_leaves_no_release_and_the_next_one_clears_it(
 
 @pytest.mark.data
 def test_no_hostile_file_reaches_llama_cpp(shared: Path, releases: Path) -> None:
-    def never(release: Release, threads: int) -> Any:
+    def never(release: Release, threads: int, encoder: str) -> Any:
         raise AssertionError("a hostile file would have been loaded")
 
     for file in sorted((shared / "corpora" / "gen" / "gguf").glob("*.gguf")):
