@@ -91,12 +91,12 @@ def plainly(release: Release, decoder: Decoder, soft_tokens: np.ndarray, label: 
     grammar = caption_grammar(list(release.card.labels.names)).encode()
     sampler = llama_cpp.llama_sampler_init_grammar(decoder._vocab, grammar, b"root")
     assert sampler
-    for token in written:
-        llama_cpp.llama_sampler_accept(sampler, token)
+    for begun in written:
+        llama_cpp.llama_sampler_accept(sampler, begun)
     data = (llama_cpp.llama_token_data * decoder.vocabulary)()
     while True:
         for index, logit in enumerate(decoder.logits(-1).tolist()):
-            data[index].id, data[index].logit = index, logit
+            data[index] = llama_cpp.llama_token_data(index, logit, 0.0)
         array = llama_cpp.llama_token_data_array(data, len(data), -1, False)
         llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
         token = int(np.argmax([item.logit for item in data]))
