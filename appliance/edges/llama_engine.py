@@ -22,8 +22,9 @@ from appliance.edges.llama_decoder import MOST_OUTPUTS, Decoder, EngineError, Ro
 from appliance.edges.phrase_bank import PhraseBank
 from appliance.edges.vision_encoders import Encode
 
-SCORED_AT_ONCE = 32
-"""Labels; each is a sequence of the KV cache."""
+SCORED_AT_ONCE = MOST_OUTPUTS - 1
+"""Labels; each is a sequence of the KV cache beside the caption's, and llama.cpp aborts with more
+sequences than rows that may want logits."""
 MOST_CAPTION_TOKENS = 320
 """Where a runaway caption is cut; what is cut does not parse."""
 MOST_GUESSED = 24
