@@ -156,8 +156,7 @@ class LlamaCaptioner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in CHILD_ENVIRONMENT if name in os.environ}
-            | {"OMP_WAIT_POLICY": "passive"},  # spinning threads starve two captions at once
+            env={name: os.environ[name] for name in CHILD_ENVIRONMENT if name in os.environ},
             start_new_session=True,  # Ctrl+C is the parent's to handle
         )
         self._child = child

@@ -13,10 +13,12 @@ or {"error"}. Native code may write to descriptors 1 and 2 as it likes: they lea
 """
 
 import base64
+import fcntl
 import json
 import os
 import resource
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -40,13 +42,32 @@ def main() -> None:
         return
     _reply(replies, {"ready": True})
     answers = {"read": _reading, "features": _features, "embed": _embedding}
+    turn: Turn | nullcontext[None] = (
+        Turn(wanted["model"]) if wanted["threads"] > 1 else nullcontext()
+    )
     while line := requests.readline():
         request = json.loads(line)
         rgb = requests.read(request["rgb_bytes"])
         try:
-            _reply(replies, answers[request["ask"]](engine, rgb, request))
+            with turn:
+                answer = answers[request["ask"]](engine, rgb, request)
         except EngineError as exc:
-            _reply(replies, {"error": str(exc)})
+            answer = {"error": str(exc)}
+        _reply(replies, answer)
+
+
+class Turn:
+    """A context that one process of those with this model file is in at a time: the threads of two
+    would wait for each other far longer than they work."""
+
+    def __init__(self, model: str) -> None:
+        self._file = os.open(model, os.O_RDONLY)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *failure: object) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def _load(wanted: dict[str, Any]) -> "Engine":

@@ -1,5 +1,6 @@
 """The demonstration release through llama.cpp."""
 
+import fcntl
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from appliance.core.caption import parse_caption
-from appliance.core.ports import Picture
+from appliance.core.ports import Picture, Reading
 from appliance.edges import llama
 from appliance.edges.llama import LlamaCaptioner
 from appliance.errors import ConfigError, ModelError, ReleaseError
@@ -147,6 +148,21 @@ def test_a_reading_that_takes_too_long_ends(release: Release) -> None:
             captioner.read(picture(2, release))
         assert failure.value.code == "model-timeout"
         assert captioner.read(picture(1, release)) == before
+
+
+def test_processes_that_take_all_cores_take_turns(copied: Path) -> None:
+    release = read_release(copied)
+    with LlamaCaptioner(release, threads=2) as captioner, (copied / MODEL).open("rb") as held:
+        before = captioner.read(picture(1, release))
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another process that reads
+        found: list[Reading] = []
+        reading = threading.Thread(target=lambda: found.append(captioner.read(picture(1, release))))
+        reading.start()
+        reading.join(0.5)
+        assert reading.is_alive()
+        fcntl.flock(held, fcntl.LOCK_UN)
+        reading.join(60)
+        assert found == [before]
 
 
 def test_the_features_are_the_mean_of_the_soft_tokens(
