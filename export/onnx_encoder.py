@@ -111,7 +111,7 @@ def write_encoder(
         found = {name: _fidelity(name, tokens, scores) for name in MARGINS}
         for name, figures in found.items():
             refuse_outside(name, figures)
-        _write_report(checkpoint, aside, len(questions), found)
+        write_report(checkpoint, aside, len(questions), found)
     return found
 
 
@@ -293,7 +293,7 @@ def _fidelity(
     )
 
 
-def _write_report(
+def write_report(
     checkpoint: Checkpoint, folder: Path, images: int, found: Mapping[str, Fidelity]
 ) -> None:
     size = checkpoint.vision["image_size"]

@@ -32,7 +32,7 @@ from appliance.release.manifest import ReleaseFile, hash_file, write_manifest
 from export.card import CARDS, read_card
 from export.checkpoint import read_checkpoint
 from export.draft import draft_manifest, write_draft
-from export.onnx_encoder import _write_report, load_tower, write_graphs
+from export.onnx_encoder import write_report, load_tower, write_graphs
 from export.pair import read_pair, write_pair
 from export.quantize import quantize
 from tests.export.published import MEDGEMMA_4B, write_folder, write_tokenizer
@@ -163,7 +163,7 @@ def write_encoders(model: Path, folder: Path) -> Path:
         partial.mkdir()
         checkpoint = read_checkpoint(model)
         write_graphs(checkpoint, load_tower(checkpoint), partial)
-        _write_report(checkpoint, partial, images=0, found={})
+        write_report(checkpoint, partial, images=0, found={})
         partial.rename(folder)
     return folder
 
