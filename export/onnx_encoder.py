@@ -296,6 +296,7 @@ def _fidelity(
 def write_report(
     checkpoint: Checkpoint, folder: Path, images: int, found: Mapping[str, Fidelity]
 ) -> None:
+    """encoder.json: what the files take and give, and how far they are from transformers."""
     size = checkpoint.vision["image_size"]
     report = {
         "format": FORMAT,

@@ -32,7 +32,7 @@ from appliance.release.manifest import ReleaseFile, hash_file, write_manifest
 from export.card import CARDS, read_card
 from export.checkpoint import read_checkpoint
 from export.draft import draft_manifest, write_draft
-from export.onnx_encoder import write_report, load_tower, write_graphs
+from export.onnx_encoder import load_tower, write_graphs, write_report
 from export.pair import read_pair, write_pair
 from export.quantize import quantize
 from tests.export.published import MEDGEMMA_4B, write_folder, write_tokenizer
