@@ -79,9 +79,7 @@ def onnx_encoder(file: str, report: str, image_size: int, threads: int) -> Encod
     options.log_severity_level = 4
     options.enable_mem_pattern = False  # 0.3 GB held over the weights for MedGemma, not 3 GB
     try:
-        session = onnxruntime.InferenceSession(
-            file, options, providers=onnxruntime.get_available_providers()
-        )
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # it has no error class of its own
         raise EngineError(f"cannot load the vision encoder ({type(exc).__name__})") from exc
     name = taken["name"]

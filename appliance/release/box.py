@@ -72,8 +72,10 @@ class BoxReport:
 
 
 def suitable_threads(release: Release) -> int:
-    """For a release on this machine, before `appliance release measure --box` has tried: all cores,
-    but one for a small model, whose threads would wait for each other longer than they work."""
+    """For a release on this machine, before `appliance release measure --box-only` has tried.
+
+    All cores; one for a small model, whose threads would wait for each other longer than they work.
+    """
     return 1 if _size_bytes(release) < SMALL_BYTES else this_machine().cores
 
 

@@ -11,8 +11,6 @@ over their norm. Pictures are test images of --data, or noise.
 """
 
 import argparse
-import ctypes
-import os
 import shutil
 import statistics
 import time
@@ -24,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.edges.llama_decoder import Decoder
+from appliance.edges.vision_encoders import ggml_encoder
 from appliance.release.manifest import ENCODER, ENCODER_INT8
 from export.checkpoint import Checkpoint, read_checkpoint
 from export.onnx_encoder import (
@@ -68,7 +68,7 @@ def main() -> None:
     pictures = list(read_pictures(options.data, options.images, size))
     torch_side = torch_encoder(tower)
     wanted = [torch_side(as_pixels(rgb))[0] for rgb in pictures]
-    ggml_side = ggml(options.folder, (checkpoint.image_tokens, checkpoint.text["hidden_size"]))
+    ggml_side = ggml(options.folder, size)
     sides: dict[str, Callable[[Picture], tuple[Tokens, float]]] = {
         "ggml, mmproj F16": ggml_side,
         "torch float32": timed(torch_side),
@@ -151,55 +151,15 @@ def timed(encode: Encode) -> Callable[[Picture], tuple[Tokens, float]]:
     return run
 
 
-@ctypes.CFUNCTYPE(  # type: ignore[untyped-decorator]
-    None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
-)
-def discard_log(level: int, text: bytes, user_data: Any) -> None:
-    """llama.cpp's own log would go between the lines of the table."""
-
-
-def ggml(folder: Path, shape: tuple[int, int]) -> Callable[[Picture], tuple[Tokens, float]]:
-    """llama.cpp's encoder: mtmd_encode_chunk, the picture already cut and scaled."""
-    import llama_cpp
-    from llama_cpp import mtmd_cpp
-
-    for quieten in (llama_cpp.llama_log_set, mtmd_cpp.mtmd_log_set, mtmd_cpp.mtmd_helper_log_set):
-        quieten(discard_log, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
-    model = llama_cpp.llama_model_load_from_file(
-        os.fsencode(folder / "model.gguf"), llama_cpp.llama_model_default_params()
-    )
-    params = mtmd_cpp.mtmd_context_params_default()
-    params.use_gpu = False
-    params.print_timings = False
-    params.n_threads = 1
-    params.warmup = False
-    assert model
-    vision = mtmd_cpp.mtmd_init_from_file(os.fsencode(folder / "mmproj.gguf"), model, params)
-    assert vision
+def ggml(folder: Path, size: int) -> Callable[[Picture], tuple[Tokens, float]]:
+    """The clinic's own call of llama.cpp's encoder."""
+    decoder = Decoder(str(folder / "model.gguf"), threads=1, sequences=1)
+    encode = ggml_encoder(str(folder / "mmproj.gguf"), decoder.model, size, threads=1)
 
     def run(rgb: Picture) -> tuple[Tokens, float]:
-        pixels = (ctypes.c_uint8 * rgb.size).from_buffer_copy(rgb.tobytes())
-        bitmap = mtmd_cpp.mtmd_bitmap_init(rgb.shape[1], rgb.shape[0], pixels)
-        marker = mtmd_cpp.mtmd_default_marker()
-        text = mtmd_cpp.mtmd_input_text(marker, len(marker or b""), False, True)
-        chunks = mtmd_cpp.mtmd_input_chunks_init()
-        bitmaps = (mtmd_cpp.mtmd_bitmap_p_ctypes * 1)(bitmap)
-        assert not mtmd_cpp.mtmd_tokenize(vision, chunks, ctypes.byref(text), bitmaps, 1)
-        found = [
-            mtmd_cpp.mtmd_input_chunks_get(chunks, place)
-            for place in range(mtmd_cpp.mtmd_input_chunks_size(chunks))
-        ]
-        image = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_IMAGE
-        (chunk,) = (one for one in found if mtmd_cpp.mtmd_input_chunk_get_type(one) == image)
-        assert mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk) == shape[0]
         started = time.process_time()
-        assert not mtmd_cpp.mtmd_encode_chunk(vision, chunk)
-        elapsed_s = time.process_time() - started
-        tokens = np.ctypeslib.as_array(mtmd_cpp.mtmd_get_output_embd(vision), shape).copy()
-        mtmd_cpp.mtmd_input_chunks_free(chunks)
-        mtmd_cpp.mtmd_bitmap_free(bitmap)
-        return tokens, elapsed_s
+        tokens = encode(rgb.tobytes())
+        return tokens, time.process_time() - started
 
     return run
 

@@ -110,9 +110,10 @@ def test_the_encoder_gives_llama_cpps_soft_tokens(
     checkpoint = read_checkpoint(published)
     write_text_gguf(checkpoint, tmp_path / "model.gguf", "tiny")
     write_vision_gguf(checkpoint, tmp_path / "mmproj.gguf", "tiny")
-    encode, llama_cpp = opened(encoder / ENCODER, threads=1), ggml(tmp_path, (TOKENS, WIDTH))
+    encode, llama_cpp = opened(encoder / ENCODER, threads=1), ggml(tmp_path, SIZE)
     for rgb in pictures:
         theirs, _ = llama_cpp(rgb)
+        assert theirs.shape == (TOKENS, WIDTH)
         assert relative_error(encode(as_pixels(rgb)), theirs[None])[0] < 0.01
 
 
