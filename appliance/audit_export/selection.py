@@ -38,7 +38,7 @@ class Selection:
         for key in ("since", "until"):
             if key in given:
                 given[key] = given[key].isoformat()
-        return given | ({"kinds": list(self.kinds)} if self.kinds else {})
+        return given
 
 
 def read_time(text: str) -> datetime:

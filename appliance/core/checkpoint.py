@@ -106,8 +106,7 @@ def short_code(checkpoint: Checkpoint) -> str:
         CODE_LETTERS[bits >> (5 * place) & 31] for place in reversed(range(CODE_CHARACTERS))
     )
     letters += _check_letter(checkpoint.size, letters)
-    groups = [letters[start : start + 5] for start in range(0, len(letters), 5)]
-    return "-".join([str(checkpoint.size), *groups])
+    return _grouped(checkpoint.size, letters)
 
 
 def read_code(text: str) -> tuple[int, str]:
@@ -121,8 +120,12 @@ def read_code(text: str) -> tuple[int, str]:
         raise ValueError("not a short code")
     if letters[-1] != _check_letter(int(size), letters[:-1]):
         raise ValueError("mistyped: its last letter does not fit the others")
+    return int(size), _grouped(int(size), letters)
+
+
+def _grouped(size: int, letters: str) -> str:
     groups = [letters[start : start + 5] for start in range(0, len(letters), 5)]
-    return int(size), "-".join([size, *groups])
+    return "-".join([str(size), *groups])
 
 
 def _check_letter(size: int, letters: str) -> str:

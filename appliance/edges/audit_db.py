@@ -79,7 +79,7 @@ class AuditDatabase(AuditReader):
         """
         with self._writing():
             with self._transaction():
-                note = self._sign(why, self._now())
+                note = self._sign(why, self._now().at)
             self._keep_beside(note)
             return note
 
@@ -220,14 +220,14 @@ class AuditDatabase(AuditReader):
         is_late = datetime.fromisoformat(entry.at) - datetime.fromisoformat(at) >= LONGEST_UNSIGNED
         if entry.seq - size < MOST_UNSIGNED and not is_late:
             return None
-        return self._sign("due", Moment(entry.at, entry.boot, entry.up_ms))
+        return self._sign("due", entry.at)
 
-    def _sign(self, why: str, moment: Moment) -> str:
+    def _sign(self, why: str, at: str) -> str:
         size = self._newest()[0]
         note = self._signed_note(Checkpoint(self.origin, size, root(size, self.node)))
         self._db.conn.execute(
             "INSERT INTO checkpoint (size, at, why, note) VALUES (?, ?, ?, ?)",
-            [size, moment.at, why, note],
+            [size, at, why, note],
         )
         return note
 

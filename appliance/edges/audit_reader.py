@@ -74,7 +74,9 @@ class AuditReader:
             self._open(read_only=True)
 
     def _open(self, *, read_only: bool) -> None:
-        self._db = sqlite_utils.Database(connect(self.path, read_only=read_only))
+        # No plugins: whatever else is installed has no business on this connection.
+        connection = connect(self.path, read_only=read_only)
+        self._db = sqlite_utils.Database(connection, execute_plugins=False)
         self.node = lru_cache(4096)(self._node)
         try:
             self._read_log()
@@ -128,7 +130,7 @@ class AuditReader:
         """In order; those whose archive is elsewhere left out. Raises: AuditError."""
         for row in self.rows(first, last):
             if row.text is not None:
-                with self._reading():
+                with self._our_errors():
                     entry = read_entry(row.text)
                 yield entry
 
@@ -142,7 +144,7 @@ class AuditReader:
                 f"entry {seq} is in an archive that is not in {self.folder / 'archive'}",
                 "bring the archive's folder back there",
             )
-        with self._reading():
+        with self._our_errors():
             return read_entry(row.text)
 
     def checkpoint(self, size: int) -> Checkpoint:
@@ -302,9 +304,13 @@ class AuditReader:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
+        with self._our_errors(), self._turn:
+            yield
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
         try:
-            with self._turn:
-                yield
+            yield
         except (OSError, sqlite3.Error, ValueError) as exc:
             raise AuditError(f"the audit log cannot be read ({exc}): {self.path}", KEEP) from exc
 

@@ -406,7 +406,7 @@ def test_an_interrupted_act_is_recorded_by_the_run_itself(folder: Path) -> None:
 
 def test_what_a_killed_process_left_is_recorded_by_the_next(folder: Path) -> None:
     script = (
-        "import importlib.metadata, os, sys\n"
+        "import os, sys\n"
         "from pathlib import Path\n"
         "from appliance.edges.audit_db import AuditDatabase\n"
         "from appliance.edges.clock import now\n"
@@ -539,7 +539,7 @@ def test_a_read_only_folder_can_be_proved_but_not_written(open_folder: Path) -> 
             os.chown(path, 65534, 65534)
         path.chmod(0o500 if path.is_dir() else 0o400)
     script = (
-        "import importlib.metadata, os, sys\n"
+        "import os, sys\n"
         "from pathlib import Path\n"
         "from appliance.edges.audit_db import AuditDatabase\n"
         "from appliance.edges.audit_reader import AuditReader\n"
