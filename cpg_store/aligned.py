@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cpg_store.printed import Line, PrintedPage
+from cpg_store.printed import Line, PrintedPage, rows_of
 
 MIN_ROWS = 3
 _NEAR_PT = 6.0
@@ -37,19 +37,8 @@ class AlignedTable:
 def find_aligned(page: PrintedPage, taken: set[Line]) -> list[AlignedTable]:
     """Find the unruled tables of a page among the lines that no other table has taken."""
     free = [line for line in page.lines if line not in taken]
-    found = (_table(group) for group in _groups(_rows(free)))
+    found = (_table(group) for group in _groups(rows_of(free)))
     return [table for table in found if table]
-
-
-def _rows(lines: list[Line]) -> list[Row]:
-    """Gather lines that stand side by side, from the top of the page."""
-    rows: list[Row] = []
-    for line in sorted(lines, key=lambda line: (line.y0 + line.y1, line.x0)):
-        if rows and rows[-1][0].shares_row(line):
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return [sorted(row, key=lambda line: line.x0) for row in rows]
 
 
 def _groups(rows: list[Row]) -> Iterator[list[Row]]:

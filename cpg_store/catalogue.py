@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+CATALOGUE = "catalogue.sqlite3"
+
 _OF_DOCUMENT = {
     "document": "title",
     "publisher": "publisher",
@@ -99,15 +101,6 @@ class Catalogue:
     def close(self) -> None:
         self._connection.close()
 
-    def copy_to(self, path: Path) -> None:
-        """Write a whole copy, also while others read or write."""
-        with self._naming_damage():
-            copy = sqlite3.connect(path)
-            try:
-                self._connection.backup(copy)
-            finally:
-                copy.close()
-
     def documents(self) -> list[Document]:
         rows = self._all(
             f"SELECT {', '.join(_DOCUMENT_COLUMNS)} FROM documents ORDER BY title, document_id"
@@ -130,7 +123,7 @@ class Catalogue:
         with self._writing():
             numbers = []
             for passage in passages:
-                topics = " ".join(sorted(topics_of(f"{passage.section}\n{passage.text}")))
+                topics = " ".join(sorted(topics_of(passage)))
                 columns = [getattr(passage, name) for name in _PASSAGE_COLUMNS]
                 numbers.append(self._insert("passages", [None, *columns, topics]))
             postings, heads, bodies = lexical.postings(

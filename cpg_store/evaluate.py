@@ -18,12 +18,12 @@ from cpg_store.index import Index
 from cpg_store.passage import Document, Passage, passage_id
 from cpg_store.ranking_figures import Figure, figure, ndcg, recall, reciprocal_rank
 from cpg_store.search import Ranking, rank
+from cpg_store.stored import filled
 
 WAYS: tuple[Ranking, ...] = ("lexical", "dense", "fused")
 DEPTH = 100
 """Ranked texts asked for; the reciprocal rank looks no further."""
 _BLOCK = 500
-_OF_DOCUMENT = ("publisher", "edition", "year", "isbn", "superseded_by", "review_due")
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def evaluate(
         found = []
         for query, text in retrieval_set.queries.items():
             relevant = retrieval_set.relevant[query]
-            for way in WAYS:
-                ranked = [ids[each] for each in rank(index, text, DEPTH, way)]
+            for way, ranking in rank(index, text, DEPTH).items():
+                ranked = [ids[each] for each in ranking]
                 figures = (
                     ndcg(ranked, relevant),
                     recall(ranked, relevant),
@@ -130,48 +130,29 @@ def _index_texts(
 
 def text_document(document_id: str, passages: int) -> Document:
     """A document that stands for a block of texts."""
-    absent: dict[str, Any] = dict.fromkeys((*_OF_DOCUMENT, "language", "pages"))
-    return Document(
-        document_id=document_id,
-        sha256=document_id,
-        file_name="corpus.jsonl",
-        title="",
-        passages=passages,
-        scanned_pages=0,
-        recognised_pages=0,
-        hidden_spans=0,
-        **absent,
-    )
+    known = {
+        "document_id": document_id,
+        "sha256": document_id,
+        "file_name": "corpus.jsonl",
+        "title": "",
+        "passages": passages,
+    }
+    return filled(Document, known)
 
 
 def text_passage(document_id: str, ordinal: int, title: str, text: str) -> Passage:
     """A text as a passage, its title as its heading."""
-    absent: dict[str, Any] = dict.fromkeys(
-        (
-            *_OF_DOCUMENT,
-            "page_label",
-            "page",
-            "last_page",
-            "grade",
-            "evidence",
-            "grading",
-            "language",
-        )
-    )
-    return Passage(
-        passage_id=passage_id(document_id, ordinal),
-        document_id=document_id,
-        ordinal=ordinal,
-        text=text,
-        document="",
-        section_path=(title,) if title else (),
-        start=0,
-        end=len(text),
-        continues=False,
-        kind="text",
-        is_recognised=False,
-        **absent,
-    )
+    known = {
+        "passage_id": passage_id(document_id, ordinal),
+        "document_id": document_id,
+        "ordinal": ordinal,
+        "text": text,
+        "document": "",
+        "section_path": (title,) if title else (),
+        "end": len(text),
+        "kind": "text",
+    }
+    return filled(Passage, known)
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:

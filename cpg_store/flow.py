@@ -57,15 +57,15 @@ class Placed:
     part: Part
 
 
-def flow(pages: Sequence[Page]) -> Iterator[tuple[Page, list[Placed]]]:
+def flow(pages: Sequence[Page]) -> Iterator[list[Placed]]:
     """Give each page's blocks; the rest of a broken sentence goes with its beginning."""
     laid = [_lay(page) for page in pages]
-    for place, page in enumerate(pages):
+    for place in range(len(laid)):
         following = laid[place + 1] if place + 1 < len(laid) else []
         last = _last_of_text(laid[place])
         if last is not None and following and _runs_over(laid[place][last], following[0]):
             laid[place][last] = _joined(laid[place][last], following.pop(0))
-        yield page, laid[place]
+        yield laid[place]
 
 
 def _lay(page: Page) -> list[Placed]:

@@ -8,7 +8,7 @@ place without a gap. It knows nothing of documents.
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cpg_store.embed import Embedder
@@ -67,34 +67,26 @@ class Generations:
         """Give a copy of the vectors in use; at the end it is put in use."""
         embedder, _ = self.in_use()
         assert self._open is not None
-        source = self._directory / self._open[0]
-        with self._next(embedder) as folder:
-            _copy(source, folder)
-            vectors = Vectors.in_folder(folder)
-            try:
-                yield vectors
-                vectors.count()  # Chroma takes what was added into its tables before it answers
-            finally:
-                vectors.close()
+        with self._next(embedder, self._directory / self._open[0]) as vectors:
+            yield vectors
 
     @contextmanager
     def rebuilt(self) -> Iterator[Vectors]:
         """Give empty vectors of the embedder wished for; at the end they are put in use."""
-        with self._next(self._wished) as folder:
-            vectors = Vectors.in_folder(folder)
-            try:
-                yield vectors
-                vectors.count()
-            finally:
-                vectors.close()
+        with self._next(self._wished) as vectors:
+            yield vectors
 
     @contextmanager
-    def _next(self, embedder: Embedder) -> Iterator[Path]:
+    def _next(self, embedder: Embedder, source: Path | None = None) -> Iterator[Vectors]:
         last = max((_number(folder) for folder in self._folders()), default=0)
         folder = self._directory / f"{_PREFIX}{last + 1}"
         try:
             folder.mkdir(mode=0o700)
-            yield folder
+            if source:
+                _copy(source, folder)
+            with closing(Vectors.in_folder(folder)) as vectors:
+                yield vectors
+                vectors.count()  # Chroma takes what was added into its tables before it answers
             make_private(folder)
             write_through(folder)
         except OSError as exc:

@@ -12,20 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cpg_store.catalogue import Catalogue
+from cpg_store.catalogue import CATALOGUE, Catalogue
 from cpg_store.embed import Embedder
 from cpg_store.errors import CpgStoreError, IndexBusy, IndexDamaged, IndexMissing
 from cpg_store.generations import Generations
-from cpg_store.making import filters_of, make_all, vectors_by_id
+from cpg_store.making import make_all, vectors_by_id
 from cpg_store.manifest import FORMAT, MANIFEST, read_format
 from cpg_store.passage import Document, Passage
 from cpg_store.replica import Replica
+from cpg_store.scope import filters_of
 from cpg_store.server import IndexServer
 from cpg_store.storage import REBUILD, failure, make_private
 from cpg_store.upgrade import upgrade
 from cpg_store.vectors import Vectors
 
-CATALOGUE = "catalogue.sqlite3"
 _LOCK = "lock"
 
 

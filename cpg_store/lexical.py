@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import log
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -170,6 +171,4 @@ def best_possible(
 
 def rarity(holding: int, passages: int) -> float:
     """Inverse document frequency, never negative: ln(1 + (N - n + 0.5) / (n + 0.5))."""
-    from math import log
-
     return log(1 + (passages - holding + 0.5) / (holding + 0.5))

@@ -1,4 +1,4 @@
-"""What the vectors keep of a passage: its vector, and what a filter needs of it."""
+"""Making vectors: what of a passage is embedded, and those of a whole catalogue."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cpg_store.catalogue import Catalogue, headings_of
 from cpg_store.embed import Embedder
 from cpg_store.passage import Passage
-from cpg_store.scope import metadata, topics_of
+from cpg_store.scope import filters_of
 from cpg_store.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ def vectors_by_id(
 ) -> "dict[str, NDArray[np.float32]]":
     made = embedder.embed([embedded_text(passage) for passage in passages])
     return {passage.passage_id: made[row] for row, passage in enumerate(passages)}
-
-
-def filters_of(passage: Passage) -> dict[str, Any]:
-    return metadata(passage, topics_of(f"{passage.section}\n{passage.text}"))
 
 
 def make_all(

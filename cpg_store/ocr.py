@@ -1,16 +1,15 @@
 """Scanned pages: their text recognised by RapidOCR, where it is installed, in a child process.
 
-It owns the child's life. Where recognition fails or takes too long, the pages not yet read stay
-what they were: scanned, counted and not indexed. It knows nothing of documents or passages.
+It owns how long that may take. Where recognition fails or takes too long, the pages not yet read
+stay what they were: scanned, counted and not indexed. It knows nothing of documents or passages.
 """
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
+from cpg_store.child import run_child
 from cpg_store.page import printable
 from cpg_store.printed import Line, PrintedPage
 
@@ -30,16 +29,9 @@ def recognise(content: bytes, pages: set[int]) -> dict[int, PrintedPage]:
         return {}
     numbers = sorted(pages)[:MAX_PAGES]
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-B", "-m", "cpg_store.ocr_child", *map(str, numbers)],
-            input=content,
-            capture_output=True,
-            timeout=START_S + PAGE_S * len(numbers),
-            env={"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-            check=False,
-        )
-        answered = child.stdout
-    except subprocess.TimeoutExpired as exc:
+        seconds = START_S + PAGE_S * len(numbers)
+        answered = run_child("cpg_store.ocr_child", map(str, numbers), content, seconds).stdout
+    except TimeoutExpired as exc:
         answered = exc.stdout or b""
     # One line a page, whole when its newline was written.
     records = [json.loads(line) for line in answered.split(b"\n")[:-1]]

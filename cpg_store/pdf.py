@@ -1,16 +1,15 @@
 """Reading a PDF: a child process parses it, and every way that can fail has a typed error.
 
-It owns the child's life and the verdict on the file. It never parses a byte of PDF itself, and
-leaves what the lines mean to `layout`.
+It owns the verdict on the file. It never parses a byte of PDF itself, and leaves what the lines
+mean to `layout`.
 """
 
 import base64
 import json
-import subprocess
-import sys
-from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
+from cpg_store.child import run_child
 from cpg_store.errors import PasswordRequired, ScannedDocument, UnreadableDocument
 from cpg_store.layout import arrange
 from cpg_store.ocr import recognise
@@ -70,17 +69,8 @@ def page_picture(content: bytes, page: int, side_px: int = PICTURE_PX) -> bytes:
 def _ask_child(content: bytes, name: str, *arguments: str) -> dict[str, Any]:
     """Run the child on `content`; its death is a verdict on the file, never ours."""
     try:
-        # -P and a bare environment: neither the current directory nor the caller's settings
-        # decide which code parses the file.
-        child = subprocess.run(
-            [sys.executable, "-P", "-B", "-m", "cpg_store.pdf_child", *arguments],
-            input=content,
-            capture_output=True,
-            timeout=WALL_S,
-            env={"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-            check=False,
-        )
-    except subprocess.TimeoutExpired as exc:
+        child = run_child("cpg_store.pdf_child", arguments, content, WALL_S)
+    except TimeoutExpired as exc:
         message = f"reading the document took longer than {WALL_S:.0f} s: {name}"
         raise UnreadableDocument(message, _SPLIT_IT) from exc
     if child.returncode != 0:

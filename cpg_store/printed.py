@@ -3,6 +3,7 @@
 Plain data, in points from the top left. It knows nothing of what the lines mean.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _ROW_PT = 8.0
@@ -62,6 +63,17 @@ class Line:
     def is_within(self, area: Rule) -> bool:
         """Tell whether the line's middle, and its start, lie in `area`."""
         return area[0] - 1 <= self.x0 <= area[2] and area[1] <= (self.y0 + self.y1) / 2 <= area[3]
+
+
+def rows_of(lines: Iterable[Line]) -> list[list[Line]]:
+    """Gather lines that stand side by side, from the top, each row from the left."""
+    rows: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: (line.y0 + line.y1, line.x0)):
+        if rows and rows[-1][0].shares_row(line):
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return [sorted(row, key=lambda line: line.x0) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from cpg_store.printed import Line, PrintedPage, Rule
+from cpg_store.printed import Line, PrintedPage, Rule, rows_of
 
 _NEAR_PT = 3.0
 MIN_COLUMNS = 2
@@ -117,13 +117,7 @@ def _part_cells(grid: Grid, cells: dict[Cell, list[Line]]) -> None:
 
 def _down(lines: list[Line]) -> list[Line]:
     """A cell's lines from the top, those side by side from the left."""
-    ordered: list[list[Line]] = []
-    for line in sorted(lines, key=lambda line: (line.y0 + line.y1, line.x0)):
-        if ordered and ordered[-1][0].shares_row(line):
-            ordered[-1].append(line)
-        else:
-            ordered.append([line])
-    return [line for row in ordered for line in sorted(row, key=lambda line: line.x0)]
+    return [line for row in rows_of(lines) for line in row]
 
 
 def _is_filled(grid: Grid, page: PrintedPage) -> bool:

@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cpg_store.printed import Line, PrintedPage
-from cpg_store.typography import letters
+from cpg_store.typography import LARGER, letters
 
 HEAD_AND_FOOT = 0.09
 """The share of the page's height, at each end, in which running lines are looked for."""
 _USUAL_PAGES = 8
 """A place and type in which this many pages set a line is a place for running lines."""
-_LARGER = 1.12
 
 _PAGE_NUMBER = re.compile(r"^\W*(?:page\s+)?(\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/)\s*\d+)?\W*$", re.I)
 
@@ -36,7 +35,7 @@ def strip_running_lines(
         place for place, times in places.items() if times >= _USUAL_PAGES and place[1] < body - 0.4
     }
     titles = {letters(title) for title in outline_titles} | {
-        letters(line.text) for page in pages for line in page.lines if line.size >= body * _LARGER
+        letters(line.text) for page in pages for line in page.lines if line.size >= body * LARGER
     }
     titles.discard("")
 
@@ -44,7 +43,7 @@ def strip_running_lines(
         return (
             _key(line, page) in running
             or bool(_PAGE_NUMBER.match(line.text.strip()))
-            or (line.size < body * _LARGER and letters(line.text) in titles)
+            or (line.size < body * LARGER and letters(line.text) in titles)
             or (_place(line) in usual and _is_outside(line, page, body))
         )
 

@@ -7,12 +7,11 @@ written for each.
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from cpg_store.passage import Language, PassageKind
+from cpg_store.passage import Language, Passage, PassageKind
 
 Topic = Literal["skin", "eye", "chest"]
-TOPICS: tuple[Topic, ...] = get_args(Topic)
 
 # Whole words or their beginnings, English and Malay.
 _TOPIC_WORDS: dict[Topic, str] = {
@@ -30,8 +29,9 @@ _TOPIC = {
 }
 
 
-def topics_of(text: str) -> set[Topic]:
-    """The topics that a text speaks of; often none, sometimes several."""
+def topics_of(passage: Passage) -> set[Topic]:
+    """The topics that a passage speaks of; often none, sometimes several."""
+    text = f"{passage.section}\n{passage.text}"
     return {topic for topic, words in _TOPIC.items() if words.search(text)}
 
 
@@ -73,10 +73,10 @@ class Scope:
         ]
 
 
-def metadata(passage: Any, topics: set[Topic]) -> dict[str, Any]:
+def filters_of(passage: Passage) -> dict[str, Any]:
     """What Chroma keeps with a passage's vector, so that it can filter as the catalogue does."""
     kept = {name: getattr(passage, name) for name in ("document_id", "kind", "grade", "language")}
     return {
         **{name: value for name, value in kept.items() if value is not None},
-        **{f"topic_{topic}": True for topic in topics},
+        **{f"topic_{topic}": True for topic in topics_of(passage)},
     }

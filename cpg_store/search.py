@@ -6,7 +6,7 @@ answer instead of the least bad passages. It knows nothing of how passages are s
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -110,12 +110,19 @@ def _floor(words: int) -> float:
     return FLOOR + share * (SHORT_FLOOR - FLOOR)
 
 
-def rank(index: Index, text: str, depth: int, way: Ranking = "fused") -> list[str]:
-    """The ids of the best `depth` passages in one way of ranking, to compare the ways."""
+def rank(index: Index, text: str, depth: int) -> dict[Ranking, list[str]]:
+    """The ids of the best `depth` passages in each way of ranking, to compare the ways."""
     ranked = _ranked(index, Question(text), Scope(), depth, depth)
-    value = {"lexical": "words", "dense": "meaning", "fused": "score"}[way]
-    ranked.sort(key=lambda found: (-getattr(found, value), found.passage_id))
-    return [found.passage_id for found in ranked if getattr(found, value) > 0][:depth]
+
+    def by(value: Callable[[Candidate], float]) -> list[str]:
+        ordered = sorted(ranked, key=lambda found: (-value(found), found.passage_id))
+        return [found.passage_id for found in ordered if value(found) > 0][:depth]
+
+    return {
+        "lexical": by(lambda found: found.words),
+        "dense": by(lambda found: found.meaning),
+        "fused": by(lambda found: found.score),
+    }
 
 
 def _ranked(index: Index, question: Question, scope: Scope, depth: int, k: int) -> list[Candidate]:

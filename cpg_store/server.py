@@ -7,9 +7,7 @@ starts one. It knows nothing of passages.
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import ProxyHandler, build_opener
 
 from cpg_store.errors import ServerRefused
 
@@ -77,6 +75,10 @@ class IndexServer:
         return ServerRefused(f"the index server {problem}: {self}", hint)
 
     def _ask(self, path: str, may_be_absent: bool = False) -> Any:
+        # With all of HTTP and mail; only a box that shares an index needs them.
+        from urllib.error import HTTPError, URLError
+        from urllib.request import ProxyHandler, build_opener
+
         # A proxy of the environment is not asked: the address given is the one that is used.
         opener = build_opener(ProxyHandler({}))
         try:

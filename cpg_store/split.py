@@ -29,6 +29,8 @@ WORD_CHARACTERS = 12
 _LOST_HEADING_WORDS = 4
 _GRADE_LINE_WORDS = 10
 _CAPTION_WORDS = 40
+_TABLE, _FIGURE = ("table", "jadual"), ("figure", "fig.", "rajah")
+"""What a caption calls that which it stands by."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”\u2019)\]]*\s+(?=[A-Z0-9“\"(•\u2013-])")
 _DOT_LEADER = re.compile(r"(?:\.\s?){5,}\s*[\divxlc]*\s*$")
@@ -69,7 +71,7 @@ class _TableHead:
 def split(pages: Sequence[Page]) -> Iterator[Piece]:
     """Cut pages into pieces, in reading order."""
     cutter = _Cutter()
-    for _, placed in flow([page for page in pages if not _is_contents(page)]):
+    for placed in flow([page for page in pages if not _is_contents(page)]):
         cutter.cut(placed)
     return iter(cutter.pieces)
 
@@ -110,7 +112,7 @@ class _Cutter:
             self._take_table(each)
             return
         self._head = None
-        if block.kind == "figure" or _is_caption(part, ("figure", "fig.", "rajah")):
+        if block.kind == "figure" or _is_caption(part, _FIGURE):
             self._take_figure(part)
         elif block.kind == "footnote":
             self._flush()
@@ -154,9 +156,7 @@ class _Cutter:
         self._path.close_box()
 
     def _take_table(self, each: Placed) -> None:
-        caption = None
-        if self._gathered and _is_caption(self._gathered[-1], ("table", "jadual")):
-            caption = self._gathered.pop()
+        caption = self._caption_above(_TABLE)
         self._flush()
         rows = _rows(each.part)
         columns = rows[0].text.count("|") - 1
@@ -195,15 +195,18 @@ class _Cutter:
     def _take_figure(self, part: Part) -> None:
         """A figure and its caption are one piece, whichever is printed first."""
         last = self.pieces[-1] if self.pieces and not self._gathered else None
-        caption = None
-        if self._gathered and _is_caption(self._gathered[-1], ("figure", "fig.", "rajah")):
-            caption = self._gathered.pop()
+        caption = self._caption_above(_FIGURE)
         self._flush()
         is_under = last and last.kind == "figure" and last.end + 1 == part.start
         if is_under and last and last.page == part.page.number:
             self.pieces[-1] = _with_line(last, part)
         else:
             self._emit([part] if caption is None else [caption, part], "figure")
+
+    def _caption_above(self, kinds: tuple[str, ...]) -> Part | None:
+        """Take the last paragraph gathered, where it is a caption of these kinds."""
+        is_there = self._gathered and _is_caption(self._gathered[-1], kinds)
+        return self._gathered.pop() if is_there else None
 
     def _flush(self) -> None:
         """Make pieces of the paragraphs gathered."""

@@ -16,6 +16,16 @@ Kind = TypeVar("Kind", Document, Passage)
 _DATES = ("review_due",)
 _CLAIMS = ("continues", "is_recognised")
 _LISTS = ("section_path",)
+_ABSENT = {
+    "start": 0,
+    "end": 0,
+    "continues": False,
+    "is_recognised": False,
+    "scanned_pages": 0,
+    "recognised_pages": 0,
+    "hidden_spans": 0,
+}
+"""What stands for a field that is not known; for every other, None does."""
 
 
 def plain(value: Any) -> Any:
@@ -42,3 +52,10 @@ def restored(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
         elif name in _CLAIMS:
             made[name] = bool(value)
     return kind(**made)
+
+
+def filled(kind: type[Kind], known: Mapping[str, Any]) -> Kind:
+    """A document or passage of which only `known` is known."""
+    return kind(
+        **{field.name: known.get(field.name, _ABSENT.get(field.name)) for field in fields(kind)}
+    )

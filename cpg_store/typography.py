@@ -14,7 +14,7 @@ _COLOURED_HEADING_WORDS = 14
 _HEADING_LEVELS = 4
 _MINOR_LEVEL = 9
 """Of a heading in the body's own size: under any that is larger or numbered."""
-_LARGER = 1.12
+LARGER = 1.12
 """A heading's type is at least this many times the body's."""
 _BOX_TITLE = 0.75
 """A title in light type on a dark ground may be this small beside the body."""
@@ -47,7 +47,7 @@ class Typography:
             fonts[line.font] += len(line.text)
         self.body = sizes.most_common(1)[0][0] if sizes else 0.0
         self._font = fonts.most_common(1)[0][0] if fonts else ""
-        larger = sorted((size for size in sizes if size >= self.body * _LARGER), reverse=True)
+        larger = sorted((size for size in sizes if size >= self.body * LARGER), reverse=True)
         self._levels = {size: min(rank, _HEADING_LEVELS) for rank, size in enumerate(larger, 1)}
         self._words = {word.casefold() for line in lines for word in _WORD.findall(line.text)[:-1]}
         self._compounds = {

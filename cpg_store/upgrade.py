@@ -8,11 +8,10 @@ knows how format 1 was laid out, nothing of how an index is searched.
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cpg_store.catalogue import Catalogue
+from cpg_store.catalogue import CATALOGUE, Catalogue
 from cpg_store.embed import Embedder
 from cpg_store.errors import IndexDamaged
 from cpg_store.generations import Generations
@@ -20,8 +19,8 @@ from cpg_store.making import make_all
 from cpg_store.manifest import FORMAT, read_format
 from cpg_store.passage import Document, Passage
 from cpg_store.storage import REBUILD, failure, write_through
+from cpg_store.stored import filled
 
-_CATALOGUE = "catalogue.sqlite3"
 _OLD_VECTORS = "chroma"
 
 
@@ -42,13 +41,13 @@ def upgrade(directory: Path, embedder: Embedder) -> Path:
             shutil.copytree(directory, aside)
             write_through(aside)
             aside.rename(kept)
-        whole = _read_format_1(kept / _CATALOGUE)
+        whole = _read_format_1(kept / CATALOGUE)
         shutil.rmtree(directory / _OLD_VECTORS, ignore_errors=True)
-        for file in directory.glob(f"{_CATALOGUE}*"):
+        for file in directory.glob(f"{CATALOGUE}*"):
             file.unlink()
     except (OSError, sqlite3.Error) as exc:
         raise failure(exc, "the index", directory) from exc
-    with closing(Catalogue(directory / _CATALOGUE)) as catalogue:
+    with closing(Catalogue(directory / CATALOGUE)) as catalogue:
         for document, passages in whole:
             catalogue.add(document, passages)
         generations = Generations(directory, embedder)
@@ -63,7 +62,7 @@ def _read_format_1(file: Path) -> list[tuple[Document, list[Passage]]]:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         documents = [
-            _filled(Document, dict(row)) for row in connection.execute("SELECT * FROM documents")
+            filled(Document, dict(row)) for row in connection.execute("SELECT * FROM documents")
         ]
         query = "SELECT * FROM passages WHERE document_id = ? ORDER BY ordinal"
         return [
@@ -78,13 +77,4 @@ def _read_format_1(file: Path) -> list[tuple[Document, list[Passage]]]:
 def _passage(row: dict[str, Any]) -> Passage:
     section = row.get("section") or ""
     known = {**row, "section_path": tuple(section.split(" > ")) if section else ()}
-    return _filled(Passage, {**known, "last_page": row["page"]})  # type: ignore[no-any-return]
-
-
-_ABSENT = {"start": 0, "end": 0, "continues": False, "is_recognised": False, "recognised_pages": 0}
-
-
-def _filled(kind: Any, known: dict[str, Any]) -> Any:
-    return kind(
-        **{field.name: known.get(field.name, _ABSENT.get(field.name)) for field in fields(kind)}
-    )
+    return filled(Passage, {**known, "last_page": row["page"]})

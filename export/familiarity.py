@@ -183,6 +183,17 @@ def shuffled(image: Image.Image, rng: np.random.Generator, patches: int = 8) -> 
     return Image.fromarray(mixed.swapaxes(1, 2).reshape(whole.shape))
 
 
+def opened(question: Question) -> Image.Image:
+    return Image.open(io.BytesIO(question.encoded)).convert("RGB")
+
+
+def as_picture(image: Image.Image, size: int) -> Picture:
+    """As the process that decodes files would give it."""
+    square = image.resize((size, size), Image.Resampling.BILINEAR).tobytes()
+    measures = measure_picture(image)
+    return Picture(square, size, "", "memory", image.width, image.height, None, measures=measures)
+
+
 def _look(
     captioner: Captioner,
     questions: Iterable[Question],
@@ -191,13 +202,10 @@ def _look(
     domains, features, measures = [], [], []
     size = captioner.release.image_size
     for question in questions:
-        image = change(Image.open(io.BytesIO(question.encoded)).convert("RGB"))
-        square = image.resize((size, size), Image.Resampling.BILINEAR)
-        picture = Picture(square.tobytes(), size, "", "memory", image.width, image.height, None)
-        measured = measure_picture(image)
+        picture = as_picture(change(opened(question)), size)
         domains.append(question.example.domain)
         features.append(captioner.features(picture))
-        measures.append([measured[name] for name in MEASURES])
+        measures.append([picture.measures[name] for name in MEASURES])
     return Seen(np.array(domains), np.array(features), np.array(measures))
 
 

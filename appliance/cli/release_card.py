@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli.output import NOT_FOR_CLINICAL_USE, NOT_MEASURED, print_field, print_line
-from appliance.core.gate import NOT_FITTED
 
 if TYPE_CHECKING:
     from appliance.release.manifest import Release
@@ -65,6 +64,8 @@ def _decisions(figures: dict[str, Any]) -> Iterator[str]:
 
 def warnings_of(found: "Release") -> list[str]:
     """What a person must know before reading its answers."""
+    from appliance.core.gate import NOT_FITTED
+
     warnings = [NOT_FOR_CLINICAL_USE] if found.card.demonstration else []
     if not found.card.calibration.is_measured:
         warnings.append(f"{NOT_MEASURED}: it abstains on every picture")

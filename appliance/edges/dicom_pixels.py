@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from appliance.edges.picture_pixels import NEGATIVE, grey
-from appliance.edges.refusal import Refused, refuse_large
+from appliance.edges.refusal import Refused, refuse_large, unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +30,7 @@ def decode_dicom(encoded: bytes) -> tuple["Image", Any, int]:
     bare = encoded[128:132] != b"DICM"
     data = pydicom.dcmread(io.BytesIO(encoded), stop_before_pixels=True, force=bare)
     if bare and not str(data.get("SOPClassUID", "")).startswith(STORAGE_CLASSES):
-        raise Refused("image-unknown", "it is not a JPEG, PNG, TIFF, WebP, BMP or DICOM image")
+        raise unknown()
     rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
     if not rows or not columns:
         raise Refused("image-no-pixels", "this DICOM file holds no picture")

@@ -15,8 +15,6 @@ from appliance.errors import GuidelineError, GuidelineIndexError
 from cpg_store import errors
 from cpg_store.embed import Embedder
 from cpg_store.index import Index
-from cpg_store.ingest import add_document
-from cpg_store.originals import document_page, forget_original
 from cpg_store.passage import Document
 from cpg_store.passage import Passage as StoredPassage
 from cpg_store.scope import Scope, Topic
@@ -116,6 +114,9 @@ class GuidelineIndex:
         review_due: date | None = None,
     ) -> IndexedDocument:
         """Raises: GuidelineError; then the index is as it was."""
+        # With every reader of documents: a lookup, which is most of what is started, reads none.
+        from cpg_store.ingest import add_document
+
         with _our_errors():
             added = add_document(
                 self._index,
@@ -133,6 +134,8 @@ class GuidelineIndex:
 
     def remove(self, document_id: str) -> None:
         """Raises: GuidelineError when there is no such document."""
+        from cpg_store.originals import forget_original
+
         with _our_errors():
             removed = self._index.remove(document_id)
         if not removed:
@@ -143,6 +146,8 @@ class GuidelineIndex:
 
     def page_picture(self, document_id: str, page: int) -> bytes:
         """A page (from 1) of an indexed PDF, as a PNG. Raises: GuidelineError."""
+        from cpg_store.originals import document_page
+
         with _our_errors():
             return document_page(self._index, document_id, page)
 

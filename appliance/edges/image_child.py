@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from appliance.edges.image_measures import measure
 from appliance.edges.no_network import forbid_network
+from appliance.edges.picture_kinds import is_dicom
 from appliance.edges.refusal import Refused
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 2 << 30
 CPU_S = 20
-BARE_DICOM = (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
-"""How a DICOM file without its preamble begins: the first tag's group, 2 or 8, in either order."""
 
 
 def main(arguments: list[str]) -> None:
@@ -80,7 +79,7 @@ def decode(encoded: bytes) -> tuple["Image", dict[str, Any]]:
 
 
 def _decode(encoded: bytes) -> tuple["Image", dict[str, Any]]:
-    if encoded[128:132] == b"DICM" or encoded[:2] in BARE_DICOM:
+    if is_dicom(encoded):
         # pydicom is slow to import; this it would import, for a tenth of a second, to fetch its
         # samples from the network.
         sys.modules["requests"] = cast(ModuleType, None)

@@ -20,7 +20,7 @@ SHADES = 32
 
 
 def measure(image: "Image") -> dict[str, float]:
-    """Every measure by its name; shares and ratios are 0 to 1 unless said.
+    """Every measure of an RGB picture by its name; shares and ratios are 0 to 1 unless said.
 
     - spread: 95th less 5th percentile of brightness, over 255
     - dark, bright: share of the middle half that is below DARK, above BRIGHT
@@ -39,7 +39,7 @@ def measure(image: "Image") -> dict[str, float]:
     from PIL import ImageChops, ImageFilter, ImageStat
     from PIL.Image import Resampling
 
-    small = image.convert("RGB").resize((SIDE, SIDE), Resampling.BILINEAR, reducing_gap=3)
+    small = image.resize((SIDE, SIDE), Resampling.BILINEAR, reducing_gap=3)
     grey = small.convert("L")
     histogram = grey.histogram()
     contrast = ImageStat.Stat(grey).stddev[0] or 1.0

@@ -16,9 +16,8 @@ from typing import IO, Any
 from appliance.core.gate import MEASURES
 from appliance.core.ports import Picture
 from appliance.core.scope import Facts
+from appliance.edges.burned_text import PACKAGE as TEXT_FINDER
 from appliance.errors import ConfigError, ImageError
-
-TEXT_FINDER = "rapidocr_onnxruntime"
 
 MOST_BYTES = 512 << 20
 """A larger file is not read."""
@@ -45,7 +44,7 @@ class ImageFiles:
     """Pictures from the file system."""
 
     def __init__(self, burned_text: str = "off") -> None:
-        """`burned_text` is what the setting `burned_in_text` says, one of config's BURNED_TEXT.
+        """`burned_text` is what the setting `burned_in_text` says, one of config's CHOICES.
 
         Raises: ConfigError when text is to be found and the package for it is not installed.
         """

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from appliance.edges.image_child import BARE_DICOM
+from appliance.edges.picture_kinds import may_be_picture
 
 STANDARD_INPUT = "-"
 FIRST_BYTES = 4096
 MOST_LIST_BYTES = 64 << 20
 """A larger text is not a list of pictures."""
-OPENINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", *BARE_DICOM)
-"""Of JPEG, PNG, TIFF and BigTIFF in either order, BMP, and DICOM without its preamble."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,9 @@ def _may_be_picture(path: str) -> bool:
     try:
         if stat.S_ISDIR(Path(path).stat().st_mode):
             return True  # one that cannot be looked into
-        first = _first_bytes(path)
+        return may_be_picture(_first_bytes(path))
     except OSError:
         return True
-    is_webp = first[:4] == b"RIFF" and first[8:12] == b"WEBP"
-    return first.startswith(OPENINGS) or is_webp or first[128:132] == b"DICM"
 
 
 def _list_text(path: str) -> str | None:

@@ -10,20 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from appliance.edges.refusal import Refused, refuse_large
+from appliance.edges.picture_kinds import SIGNATURES
+from appliance.edges.refusal import Refused, refuse_large, unknown
 
-SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG", "JpegImagePlugin"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG", "PngImagePlugin"),
-    (0, b"II*\0", "TIFF", "TiffImagePlugin"),
-    (0, b"MM\0*", "TIFF", "TiffImagePlugin"),
-    (0, b"II+\0", "TIFF", "TiffImagePlugin"),
-    (0, b"MM\0+", "TIFF", "TiffImagePlugin"),
-    (8, b"WEBP", "WEBP", "WebPImagePlugin"),
-    (0, b"BM", "BMP", "BmpImagePlugin"),
-)
-"""Offset and first bytes of a format, its name, and the module of Pillow that reads it: left to
-itself, Pillow would import all of its 40 readers for a TIFF."""
 WHITE_IS_ZERO_TAG = 262
 """TIFF 6.0, section 8: PhotometricInterpretation, 0 where the least value is white."""
 NEGATIVE = list(range(255, -1, -1))
@@ -40,15 +29,14 @@ def decode_picture(encoded: bytes) -> tuple[Image.Image, str, int]:
     refuse_large(image.width * image.height)
     # A JPEG of many (MPO) is one photograph with its previews.
     frames = 1 if kind == "JPEG" else int(getattr(image, "n_frames", 1))
-    image.load()
-    upright = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)  # a large picture is not held twice
     if image.mode.startswith("I;16") and _is_white_zero(image):
         # Pillow turns 8-bit ones over itself
-        return to_rgb(upright).point(NEGATIVE * 3), kind, frames
+        return to_rgb(image).point(NEGATIVE * 3), kind, frames
     if image.mode == "CMYK" and kind == "JPEG" and "adobe" not in image.info:
         # Pillow takes every one for inverted; only Adobe's are.
-        upright = upright.point(NEGATIVE * 4)
-    return to_rgb(upright), kind, frames
+        return to_rgb(image.point(NEGATIVE * 4)), kind, frames
+    return to_rgb(image), kind, frames
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -67,7 +55,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         layered = image.convert("RGBA")
         ground = Image.new("RGBA", layered.size, "black")
         return Image.alpha_composite(ground, layered).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def grey(values: Any, shown: tuple[float, float] | None = None) -> Image.Image:
@@ -89,7 +77,7 @@ def _kind(encoded: bytes) -> str:
         if encoded.startswith(signature, offset):
             importlib.import_module(f"PIL.{reader}")
             return kind
-    raise Refused("image-unknown", "it is not a JPEG, PNG, TIFF, WebP, BMP or DICOM image")
+    raise unknown()
 
 
 def _is_white_zero(image: Image.Image) -> bool:

@@ -17,3 +17,7 @@ def refuse_large(pixels: int) -> None:
         raise Refused(
             "image-too-large", f"it has {pixels:,} pixels, more than {MOST_PIXELS:,} are not opened"
         )
+
+
+def unknown() -> Refused:
+    return Refused("image-unknown", "it is not a JPEG, PNG, TIFF, WebP, BMP or DICOM image")

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from appliance.core.labels import DOMAINS
 from appliance.core.ports import Picture
+from appliance.edges.llama_decoder import discard_log
 from appliance.errors import ModelError
 from appliance.release.box import suitable_threads
 from appliance.release.drawings import draw, png
@@ -50,7 +51,6 @@ from appliance.release.manifest import VISION_ENCODERS, Release, read_release
 from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_captioner, open_images
 from export.onnx_encoder import relative_error
-from tests.benchmarks.encoder import discard_log
 from tests.benchmarks.peers import (
     CONTEXT_TOKENS,
     Taken,

@@ -21,8 +21,9 @@ from appliance.errors import ImageError
 from appliance.release.manifest import read_release
 from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_captioner, open_images
-from tests.benchmarks.gate_set import KIN, OddPicture, odd_pictures, opened, real
-from tests.benchmarks.twins import FATES, as_picture, refused, twin_fates
+from export.familiarity import as_picture, opened
+from tests.benchmarks.gate_set import KIN, OddPicture, odd_pictures, real
+from tests.benchmarks.twins import FATES, refused, twin_fates
 from training.evaluation.questions import Question, read_questions
 
 TWIN_PICTURES = 200

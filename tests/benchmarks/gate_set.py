@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from export.familiarity import shuffled
+from export.familiarity import opened, shuffled
 from tests.benchmarks.odd_drawings import DRAWN
-from training.evaluation.questions import Question, read_questions
+from training.evaluation.questions import read_questions
 
 Half = Literal["development", "held"]
 PER_DRAWN_KIND = 12
@@ -343,10 +343,6 @@ SPOILED: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = 
     "drowned in noise": _drowned,
     "shuffled patches": shuffled,
 }
-
-
-def opened(question: Question) -> Image.Image:
-    return Image.open(io.BytesIO(question.encoded)).convert("RGB")
 
 
 def _files(packages: Path, package: str) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -38,9 +38,9 @@ from cpg_store.evaluate import (
 )
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
-from cpg_store.making import filters_of
 from cpg_store.passage import Passage
 from cpg_store.ranking_figures import figure
+from cpg_store.scope import filters_of
 from cpg_store.search import rank, search
 from tests.retrieval.labelled import Place, read_judgements, read_queries
 
@@ -120,7 +120,8 @@ def _caption_figures(index: Index, names: dict[str, str], half: str, k: int) -> 
         shown.append(bool(found))
         recalls["fused"].append(_recall(_places([each.passage for each in found], names), relevant))
         others = {"BM25": bm25.rank(asked.text, k)}
-        others |= {way: rank(index, asked.text, k, way) for way in ("lexical", "dense")}
+        ranked_by = rank(index, asked.text, k)
+        others |= {way: ranked_by[way] for way in WAYS if way != "fused"}
         for way, ranked in others.items():
             passages = index.catalogue.passages(ranked)
             places = _places([passages[each] for each in ranked], names)

@@ -13,9 +13,7 @@ from PIL import Image
 from appliance.core.decision import RISK, believe, decide
 from appliance.core.gate import Refusal, refusal, unfamiliar
 from appliance.core.ports import Captioner, Picture
-from appliance.wiring import measure_picture
-from export.familiarity import shuffled
-from tests.benchmarks.gate_set import opened
+from export.familiarity import as_picture, opened, shuffled
 from training.evaluation.questions import Question
 
 LEAST_CHANGE = 0.1
@@ -56,13 +54,6 @@ def twin_fates(
         if done == pictures:
             break
     return fates
-
-
-def as_picture(image: Image.Image, size: int) -> Picture:
-    """As the process that decodes files would give it."""
-    square = image.resize((size, size), Image.Resampling.BILINEAR).tobytes()
-    measures = measure_picture(image)
-    return Picture(square, size, "", "memory", image.width, image.height, None, measures=measures)
 
 
 def refused(captioner: Captioner, picture: Picture) -> str:
