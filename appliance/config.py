@@ -12,8 +12,6 @@ from appliance.errors import ConfigError
 
 SETTINGS_FILE = "settings.toml"
 HOME_VARIABLE = "APPLIANCE_HOME"
-MOST_THREADS = 512
-BURNED_TEXT = ("off", "report", "mask")
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,24 @@ class Config:
     index_server: str = ""
     """Address of a Chroma server that keeps the guideline index, as http://host:port; empty: the
     index lies in this home."""
+    access: str = "single"
+    """single: one person's machine, nobody signs in; users: everybody signs in."""
+    idle_lock_s: int = 300
+    """Seconds without a key or a command after which a person is signed out (30 to 3600)."""
+    keep_cases_days: int = 365
+    """Days after which a case is purged; 0 keeps none. The log is not touched by it."""
+    second_reader: bool = False
+    """Whether a clinician's own impression is asked for before the caption is shown."""
+    language: str = "en"
+    """Of the screen: en or ms."""
+    theme: str = "dark"
+    """Of the screen: dark, light or contrast."""
+    plain: bool = False
+    """A screen without drawing or colour, for screen readers and slow links."""
+    watch_folder: str = ""
+    """Folder whose pictures make the screen's worklist; empty: none."""
+    user: str = ""
+    """Who acts; set by signing in, never by a file or a variable."""
 
     @property
     def releases_folder(self) -> Path:
@@ -52,6 +68,15 @@ class Config:
     @property
     def log_folder(self) -> Path:
         return self.home / "log"
+
+    @property
+    def cases_folder(self) -> Path:
+        """Cases: de-identified pixels, paths and notes, which may be purged."""
+        return self.home / "cases"
+
+    @property
+    def users_folder(self) -> Path:
+        return self.home / "users"
 
     @property
     def measuring_folder(self) -> Path:
@@ -69,12 +94,28 @@ class Config:
         return self.home / "faults.log"
 
 
-SETTINGS = {field.name: field.type for field in fields(Config) if field.name != "home"}
+SETTINGS = {
+    field.name: field.type for field in fields(Config) if field.name not in ("home", "user")
+}
 
 KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number with a point, as 0.1",
     str: "a text in quotes",
+    bool: "true or false",
+}
+CHOICES = {
+    "burned_in_text": ("off", "report", "mask"),
+    "access": ("single", "users"),
+    "language": ("en", "ms"),
+    "theme": ("dark", "light", "contrast"),
+}
+RANGES = {
+    "passages": (0, 50),
+    "threads": (0, 512),
+    "timeout_s": (1, 86_400),
+    "idle_lock_s": (30, 3600),
+    "keep_cases_days": (0, 36_500),
 }
 
 
@@ -89,21 +130,16 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
         if flags.get(key) is not None:
             chosen[key] = flags[key]
     config = Config(home, **chosen)
-    if not 0 <= config.passages <= 50:
-        raise ConfigError(f"`passages` must be 0 to 50, not {config.passages}", "give 0 to 50")
-    if not 0 <= config.threads <= MOST_THREADS:
-        raise ConfigError(
-            f"`threads` must be 0 to {MOST_THREADS}, not {config.threads}",
-            "0 takes as many as suit the release",
-        )
-    if config.timeout_s < 1:
-        raise ConfigError(f"`timeout_s` must be at least 1, not {config.timeout_s}", "600 is usual")
-    if config.burned_in_text not in BURNED_TEXT:
-        raise ConfigError(
-            f"`burned_in_text` must be one of {', '.join(BURNED_TEXT)}, "
-            f"not {config.burned_in_text!r}",
-            "mask paints text in the pixels over before the model sees them",
-        )
+    for key, (least, most) in RANGES.items():
+        value = getattr(config, key)
+        if not least <= value <= most:
+            raise ConfigError(
+                f"`{key}` must be {least} to {most}, not {value}", f"give {least} to {most}"
+            )
+    for key, choices in CHOICES.items():
+        if (value := getattr(config, key)) not in choices:
+            known = ", ".join(choices)
+            raise ConfigError(f"`{key}` must be one of {known}, not {value!r}", f"give {known}")
     if config.risk not in RISKS:
         raise ConfigError(
             f"`risk` must be {RISKS[0]} to {RISKS[-1]} in hundredths, not {config.risk}",
@@ -147,8 +183,10 @@ def _file_settings(path: Path) -> dict[str, Any]:
 def _typed(key: str, text: str, where: str) -> Any:
     kind = SETTINGS[key]
     try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
         return kind(text) if kind in (int, float) else text
-    except ValueError as exc:
+    except (ValueError, KeyError) as exc:
         raise _wrong_type(key, text, where) from exc
 
 

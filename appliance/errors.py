@@ -8,6 +8,8 @@
       ModelFileError           a model file that cannot become a release         exit 1
       GuidelineError           a document cannot be read or indexed              exit 1
         GuidelineIndexError    no usable guideline index on this machine         exit 3
+      CaseError                the kept cases cannot be read or written          exit 1
+      AccessError              nobody signed in, or this role may not            exit 2
       AuditError               the log is broken or cannot be written            exit 4
         AuditMissingError      there is no log on this machine yet               exit 3
 
@@ -59,6 +61,15 @@ class GuidelineError(ApplianceError):
 class GuidelineIndexError(GuidelineError):
     code = "guideline-index"
     exit_code = 3
+
+
+class CaseError(ApplianceError):
+    code = "case"
+
+
+class AccessError(ApplianceError):
+    code = "access"
+    exit_code = 2
 
 
 class AuditError(ApplianceError):

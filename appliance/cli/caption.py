@@ -2,9 +2,9 @@
 
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -53,6 +53,7 @@ def caption(
     for such lines from standard input. With --out, a run that was stopped goes on where it was.
     """
     from appliance.cli.batch import caption_each
+    from appliance.core.answer import answer_json
     from appliance.edges.picture_paths import find_pictures
     from appliance.edges.result_file import ResultFile
     from appliance.wiring import open_consultation  # with its edges: numpy, SQLite
@@ -68,9 +69,9 @@ def caption(
 
         def show(result: "Consultation") -> None:
             if kept is not None:
-                kept.add(consultation_json(result))
+                kept.add(answer_json(result))
             elif as_json:
-                print_json(consultation_json(result))
+                print_json(answer_json(result))
             else:
                 print_consultation(result, looked_up=lookup)
 
@@ -81,33 +82,6 @@ def caption(
     if tally.is_stopped:
         raise KeyboardInterrupt
     return tally.worst
-
-
-def consultation_json(result: "Consultation") -> dict[str, Any]:
-    """The contract of `--json`: all keys always there, null when unknown."""
-    picture, decision, entry, error = result.picture, result.decision, result.entry, result.error
-    image: dict[str, Any] = {"path": result.path}
-    for key in ("sha256", "kind", "width", "height", "note", "text_regions"):
-        image[key] = getattr(picture, key) if picture else None
-    return {
-        "image": image,
-        "caption": asdict(result.caption) if result.caption else None,
-        "domain": result.domain,
-        "label_probabilities": result.label_probabilities or None,
-        "decision": asdict(decision) if decision else None,
-        "limits": list(result.limits),
-        "passages": [asdict(passage) for passage in result.passages],
-        "release": {
-            "name": result.release.name,
-            "sha256": result.release.sha256,
-            "demonstration": result.release.demonstration,
-        },
-        "audit": {"seq": entry.seq, "hash": entry.hash} if entry else None,
-        "timings_ms": result.timings_ms,
-        "error": {"code": error.code, "message": error.message, "hint": error.hint}
-        if error
-        else None,
-    }
 
 
 def print_consultation(result: "Consultation", *, looked_up: bool) -> None:

@@ -15,8 +15,8 @@ import pytest
 from stand_ins import OneImage, OneReading, ports
 
 from appliance.cli.batch import Tally, caption_each
-from appliance.cli.caption import consultation_json
 from appliance.cli.main import run
+from appliance.core.answer import answer_json
 from appliance.core.consult import Consultation, consult
 from appliance.core.ports import Picture, Reading
 from appliance.edges.picture_paths import find_pictures
@@ -119,7 +119,7 @@ def test_the_same_results_as_one_by_one_and_each_failure_is_typed(
 def result(number: int, error: ImageError | None = None) -> dict[str, Any]:
     """A result line of the picture that `content` makes."""
     found = consult(f"{number}.png", ports(images=OneImage(error=error)), k=0)
-    value = consultation_json(found)
+    value = answer_json(found)
     value["image"]["sha256"] = None if error else sha256_of(number)
     return value
 

@@ -1,0 +1,1 @@
+"""The USB kit: build, verify, install, go back."""
