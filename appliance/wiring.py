@@ -8,6 +8,7 @@ from pathlib import Path
 
 from appliance.config import Config
 from appliance.core.consult import Ports
+from appliance.core.treatment import RuleBook
 from appliance.edges import clock
 from appliance.edges.audit_archive import Archive, archive_log
 from appliance.edges.audit_aside import set_aside_by_hand
@@ -18,6 +19,7 @@ from appliance.edges.image_measures import measure
 from appliance.edges.images import ImageFiles
 from appliance.edges.kept_readings import KeptReadings
 from appliance.edges.llama import LlamaCaptioner
+from appliance.edges.treatment_rules import read_rules
 from appliance.errors import AuditError, AuditMissingError, ConfigError
 from appliance.release.box import suitable_threads
 from appliance.release.manifest import Release, refuse_unmeasured_risk
@@ -107,6 +109,11 @@ def is_audit_whole(config: Config) -> bool:
         raise
     except AuditError:
         return False
+
+
+def open_rules(config: Config) -> RuleBook:
+    """What guidelines say of treatments: the project's rules and the clinic's."""
+    return read_rules(config.home / "rules")
 
 
 def open_guidelines(

@@ -10,6 +10,7 @@ import click
 from appliance import __version__
 from appliance.cli.audit import audit
 from appliance.cli.caption import caption
+from appliance.cli.check import check
 from appliance.cli.diagnostics import print_error
 from appliance.cli.faults import keep_fault
 from appliance.cli.guidelines import guidelines, lookup
@@ -39,7 +40,7 @@ def main(context: click.Context, /, **flags: Any) -> None:
     context.obj = load_config(os.environ, flags)
 
 
-for command in (caption, lookup, guidelines, audit, release, config_command):
+for command in (caption, check, lookup, guidelines, audit, release, config_command):
     main.add_command(command)
 
 

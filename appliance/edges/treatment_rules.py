@@ -1,0 +1,92 @@
+"""The rule book of treatments, from TOML: the project's own and the clinic's."""
+
+import tomllib
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from appliance.core.treatment import SEVERITIES, WITHHELD, Rule, RuleBook, Stance
+from appliance.errors import ConfigError
+
+RULES_FILE = "treatment_rules.toml"
+_LISTS = ("labels", "treatments", "when", "unless")
+_TEXTS = ("stance", "severity", "quote", "source")
+
+
+def read_rules(folder: Path) -> RuleBook:
+    """The project's rules, and those in `folder`'s *.toml, whose words add to the vocabulary.
+
+    Raises: ConfigError naming file, rule and value.
+    """
+    treatments: dict[str, tuple[str, ...]] = {}
+    signs: dict[str, tuple[str, ...]] = {}
+    rules: list[Rule] = []
+    own = files("appliance.edges").joinpath(RULES_FILE).read_text(encoding="utf-8")
+    texts = [(RULES_FILE, own)]
+    try:
+        texts += [(str(path), path.read_text("utf-8")) for path in sorted(folder.glob("*.toml"))]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"rules cannot be read ({exc}): {folder}", "mend the file") from exc
+    for name, text in texts:
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"rules cannot be read ({exc}): {name}", "mend the file") from exc
+        _add_words(treatments, table.get("treatments", {}), name)
+        _add_words(signs, table.get("signs", {}), name)
+        for number, values in enumerate(table.get("rules", ()), 1):
+            rules.append(_rule(values, treatments, signs, f"rule {number} in {name}"))
+    return RuleBook(treatments, signs, tuple(rules))
+
+
+def _add_words(vocabulary: dict[str, tuple[str, ...]], added: Any, name: str) -> None:
+    for key, words in added.items():
+        if not _is_texts(words):
+            raise ConfigError(f"`{key}` in {name} is {words!r}", "give a list of words in quotes")
+        lower = tuple(word.casefold() for word in words)
+        vocabulary[key] = tuple(dict.fromkeys((*vocabulary.get(key, ()), *lower)))
+
+
+def _rule(
+    values: dict[str, Any],
+    treatments: dict[str, tuple[str, ...]],
+    signs: dict[str, tuple[str, ...]],
+    where: str,
+) -> Rule:
+    known = [field.name for field in fields(Rule)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"no such key `{key}`: {where}", "known: " + ", ".join(known))
+    for key in (*_TEXTS, "labels", "treatments"):
+        if key not in values:
+            raise ConfigError(f"`{key}` is missing: {where}", "give it, as the rules above do")
+    for key in known:
+        fits = _is_texts if key in _LISTS else _is_text
+        if key in values and not fits(values[key]):
+            raise ConfigError(f"`{key}` is {values[key]!r}: {where}", "give text in quotes")
+    for key, choices in (("stance", get_args(Stance)), ("severity", SEVERITIES)):
+        if values[key] not in choices:
+            raise ConfigError(
+                f"`{key}` is {values[key]!r}: {where}", "give one of " + ", ".join(choices)
+            )
+    named = [name.removeprefix(WITHHELD) for name in values["treatments"]]
+    unknown = [name for name in named if name not in treatments]
+    unknown += [
+        sign for key in ("when", "unless") for sign in values.get(key, ()) if sign not in signs
+    ]
+    if unknown:
+        raise ConfigError(
+            f"no words are given for `{unknown[0]}`: {where}",
+            "add it under [treatments] or [signs]",
+        )
+    lists: dict[str, Any] = {key: tuple(values.get(key, ())) for key in _LISTS}
+    return Rule(**lists, **{key: values[key] for key in _TEXTS})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))

@@ -1,0 +1,169 @@
+"""What guidelines say of a treatment, and what the picture leaves of it."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance.core.check import passages_of, stated_labels
+from appliance.core.labels import Label, LabelSet
+from appliance.core.treatment import OPERATING_POINT, Rule, RuleBook, judge, stances
+from appliance.edges.treatment_rules import read_rules
+from appliance.errors import ConfigError
+from tests.treatment_scenarios import read_scenarios
+
+BOOK = read_rules(Path("no such folder"))
+FREEZE = Rule(("melanoma",), ("cryotherapy",), "against", "critical", "Do not freeze", "Guide, 1")
+LEAVE = Rule(("nevus",), ("cryotherapy",), "for", "moderate", "Freeze at will", "Guide, 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Cryotherapy, then reassure", ("cryotherapy", "reassurance")),
+        ("do not give  antibiotics", ("no antibiotic",)),
+        ("oral AMOXICILLIN 40 mg/kg", ("antibiotic",)),
+        ("withhold oral amoxicillin", ("no antibiotic",)),
+        ("stop insulin until seen", ("no insulin",)),
+        ("avoid delay: refer to ophthalmology", ("eye clinic referral",)),
+        ("urgent referral to ophthalmology", ("urgent eye referral",)),
+        ("frozen peas and a burnt hand", ()),
+    ],
+)
+def test_treatments_are_recognised_in_a_persons_words(text: str, named: tuple[str, ...]) -> None:
+    assert BOOK.treatments_in(text) == named
+
+
+def test_a_sign_that_is_denied_is_not_there() -> None:
+    assert BOOK.signs_in("cough, no fast breathing, chest indrawing") == ("pneumonia sign",)
+
+
+def test_a_rule_is_kept_to_its_signs() -> None:
+    rule = Rule(("a",), ("t",), "for", "high", "q", "s", when=("x", "y"), unless=("z",))
+    assert rule.applies(["y"])
+    assert not rule.applies([])
+    assert not rule.applies(["x", "z"])
+
+
+def test_no_passage_no_verdict() -> None:
+    found = judge(stances({"melanoma": 0.99, "nevus": 0.01}, ["cryotherapy"], []))
+    assert (found.verdict, found.deciding) == ("UNSURE", ())
+
+
+@pytest.mark.parametrize(
+    ("melanoma", "verdict", "severity"),
+    [
+        (0.95, "ERROR", "critical"),
+        (0.5, "UNSURE", None),
+        (0.08, "UNSURE", None),
+        (0.02, "CORRECT", None),
+    ],
+)
+def test_the_verdict_follows_the_picture(
+    melanoma: float, verdict: str, severity: str | None
+) -> None:
+    """The same words, other probabilities: at 0.08 it is likely right, but a critical error."""
+    chances = {"melanoma": melanoma, "nevus": 1 - melanoma}
+    found = judge(stances(chances, ["cryotherapy"], [FREEZE, LEAVE]))
+    assert (found.verdict, found.severity) == (verdict, severity)
+
+
+def test_a_treatment_of_unlikely_labels_only_is_unsure() -> None:
+    chances = {"melanoma": OPERATING_POINT.heard / 2, "other": 1 - OPERATING_POINT.heard / 2}
+    assert judge(stances(chances, ["cryotherapy"], [FREEZE])).verdict == "UNSURE"
+
+
+def test_a_guideline_that_speaks_both_ways_decides_nothing() -> None:
+    both = [FREEZE, Rule(("melanoma",), ("cryotherapy",), "for", "high", "Freeze", "Guide, 3")]
+    assert stances({"melanoma": 1.0}, ["cryotherapy"], both)[0].stance is None
+
+
+def test_a_finding_that_the_picture_does_not_show_is_unsure() -> None:
+    found = judge(
+        stances({"melanoma": 0.01, "nevus": 0.99}, ["cryotherapy"], [LEAVE]), ["melanoma"]
+    )
+    assert found.verdict == "UNSURE" and "melanoma" in found.reason
+
+
+def test_stated_labels_go_by_any_of_their_names() -> None:
+    labels = LabelSet((Label("benign keratosis", "skin"), Label("melanoma", "skin")))
+    assert stated_labels("looks like a seborrhoeic keratosis", labels) == ("benign keratosis",)
+    assert stated_labels("brown spot", labels) == ()
+
+
+def test_every_scenario_is_answered_by_its_source_for_the_true_label() -> None:
+    verdicts = {"for": "CORRECT", "against": "ERROR", None: "UNSURE"}
+    for scenario in read_scenarios():
+        treatments = BOOK.treatments_in(scenario.treatment)
+        rules = BOOK.about(treatments, BOOK.signs_in(scenario.finding))
+        (found,) = stances({scenario.label: 1.0}, treatments, rules)
+        assert verdicts[found.stance] == scenario.answer, scenario
+        assert scenario.source in [rule.source for rule in found.rules]
+
+
+def test_pairs_have_the_same_words_and_another_answer() -> None:
+    scenarios = read_scenarios()
+    paired: dict[str, list[tuple[str, str, str]]] = {}
+    for one in scenarios:
+        if one.pair:
+            paired.setdefault(one.pair, []).append((one.finding, one.treatment, one.third))
+    assert len(scenarios) >= 160
+    assert sum(map(len, paired.values())) >= len(scenarios) / 2
+    for words in paired.values():
+        assert len(words) == 2 and words[0] == words[1]
+    answers = {(one.pair, one.answer) for one in scenarios if one.pair}
+    assert len(answers) == 2 * len(paired)
+    images = [(one.label, one.image) for one in scenarios]
+    assert len(set(images)) == len(images)
+
+
+RULE = """
+[[rules]]
+labels = ["melanoma"]
+treatments = ["{treatment}"]
+stance = "{stance}"
+severity = "high"
+quote = "Do not"
+source = "Clinic's own"
+"""
+
+
+def test_a_clinics_rules_add_to_the_book(tmp_path: Path) -> None:
+    words = '[treatments]\npeeling = ["peel", "Peeling"]\n'
+    text = words + RULE.format(treatment="peeling", stance="against")
+    (tmp_path / "own.toml").write_text(text)
+    book = read_rules(tmp_path)
+    assert len(book.rules) == len(BOOK.rules) + 1
+    assert book.treatments_in("a PEELING, cryotherapy") == ("peeling", "cryotherapy")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (RULE.format(treatment="peeling", stance="against"), "no words are given for `peeling`"),
+        (RULE.format(treatment="cryotherapy", stance="maybe"), "`stance` is 'maybe'"),
+        ("[[rules]]\nlabels = ['a']\n", "`stance` is missing"),
+        ("[[rules]]\nlable = ['a']\n", "no such key `lable`"),
+        ("[treatments]\npeeling = 'peel'\n", "`peeling`"),
+        ("rules = ", "cannot be read"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        read_rules(tmp_path)
+    assert said in raised.value.message and "own.toml" in raised.value.message
+
+
+def test_the_sample_guideline_holds_every_sentence(home: Path) -> None:
+    from appliance.config import Config
+    from appliance.wiring import open_guidelines
+    from cpg_store.sample import sample_guideline
+
+    with open_guidelines(Config(home), create=True) as index:
+        index.add(sample_guideline(), title=None, edition=None)
+        found = passages_of(BOOK.rules, index)
+    assert [rule.quote for rule in BOOK.rules if rule not in found] == []
+
+
+def test_an_empty_book_knows_no_words() -> None:
+    assert RuleBook({}, {}, ()).treatments_in("cryotherapy") == ()
