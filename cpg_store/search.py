@@ -48,9 +48,12 @@ MOST_JOINED_CHARACTERS = 2800
 OF_ONE_PAGE = 2
 """Passages of one page, or of one document without pages, before those of others; what is left of
 it follows them."""
+QUOTED_WORDS = 4
+"""A question of this many words that stands in a passage word for word is answered by it."""
 ALIKE = 0.8
 """Passages that share this part of their words (Jaccard) are shown once."""
 
+_WORD = re.compile(r"\w+")
 
 Ranking = Literal["lexical", "dense", "fused"]
 
@@ -101,8 +104,27 @@ def search(
     floor = _floor(len(asked_words(text)))
     ranked = _ranked(index, Question(text, tuple(also)), scope or Scope(), CANDIDATES, k)
     if not ranked or ranked[0].score < floor:
-        return []
+        return _whole(index, _quoted(index, text, ranked[:CANDIDATES]), k)
     return _whole(index, [found for found in ranked if found.score >= FOLLOWING * floor], k)
+
+
+def _quoted(index: Index, text: str, ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Those that hold the question word for word: who asks so means that passage."""
+    asked = _words(text)
+    if len(asked) < QUOTED_WORDS:
+        return []
+    passages = index.catalogue.passages([found.passage_id for found in ranked])
+    phrase = f" {' '.join(asked)} "
+
+    def holds(found: Candidate) -> bool:
+        passage = passages.get(found.passage_id)
+        return passage is not None and phrase in f" {' '.join(_words(passage.text))} "
+
+    return [found for found in ranked if holds(found)]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _floor(words: int) -> float:
@@ -195,7 +217,7 @@ def _whole(index: Index, ranked: Sequence[Candidate], k: int) -> list[RankedPass
             passage = passages.get(found.passage_id)
             if passage is None or (passage.document_id, passage.ordinal) in covered:
                 continue
-            words = set(re.findall(r"\w+", passage.text.casefold()))
+            words = set(_words(passage.text))
             if any(_likeness(words, others) >= ALIKE for others in said):
                 continue
             said.append(words)

@@ -14,6 +14,7 @@ from cpg_store.embed import Embedder
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
 from cpg_store.pdf import read_pdf
+from cpg_store.sample import sample_guideline
 from cpg_store.scope import Scope
 from cpg_store.search import search
 from cpg_store.split import split
@@ -57,6 +58,12 @@ def test_the_section_that_answers_comes_first(manual: Index, question: str, sect
 )
 def test_a_question_that_no_passage_answers_gets_none(manual: Index, question: str) -> None:
     assert search(manual, question) == []
+
+
+def test_a_sentence_asked_word_for_word_is_found_however_little_it_says(index: Index) -> None:
+    add_document(index, sample_guideline())
+    (found,) = search(index, "No disease is seen, in the part that was PHOTOGRAPHED.")
+    assert "No disease is seen in the part that was photographed." in found.passage.text
 
 
 def test_the_same_question_gets_the_same_answer(manual: Index) -> None:
