@@ -15,7 +15,7 @@ from cpg_store.catalogue import asked_words
 from cpg_store.errors import IndexDamaged
 from cpg_store.index import Index
 from cpg_store.passage import Passage
-from cpg_store.scope import Scope
+from cpg_store.scope import Scope, Topic, topics_of
 
 MEANING = 0.5
 """The weight of the cosine in the fused score; the rest is that of the shared words, as a share of
@@ -93,19 +93,25 @@ class RankedPassage:
 
 
 def search(
-    index: Index, text: str, k: int = 5, scope: Scope | None = None, also: Sequence[str] = ()
+    index: Index,
+    text: str,
+    k: int = 5,
+    scope: Scope | None = None,
+    also: Sequence[str] = (),
+    about: Topic | None = None,
 ) -> list[RankedPassage]:
     """Find the passages that answer `text`, best first; none if none is relevant.
 
-    `also` are other names of what is asked for: a passage may share those words instead.
+    `also` are other names of what is asked for: a passage may share those words instead. Passages
+    that speak of other topics than `about`, and not of it, are left out.
     """
     if k < 1 or not text.strip():
         return []
     floor = _floor(len(asked_words(text)))
     ranked = _ranked(index, Question(text, tuple(also)), scope or Scope(), CANDIDATES, k)
     if not ranked or ranked[0].score < floor:
-        return _whole(index, _quoted(index, text, ranked[:CANDIDATES]), k)
-    return _whole(index, [found for found in ranked if found.score >= FOLLOWING * floor], k)
+        return _whole(index, _quoted(index, text, ranked[:CANDIDATES]), k, about)
+    return _whole(index, [found for found in ranked if found.score >= FOLLOWING * floor], k, about)
 
 
 def _quoted(index: Index, text: str, ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -203,7 +209,9 @@ def _weighted(kind: str, fused: float) -> float:
     return max(fused, 0.0) * _WEIGHTS.get(kind, 1.0) / RECOMMENDATION_BOOST
 
 
-def _whole(index: Index, ranked: Sequence[Candidate], k: int) -> list[RankedPassage]:
+def _whole(
+    index: Index, ranked: Sequence[Candidate], k: int, about: Topic | None
+) -> list[RankedPassage]:
     """The best `k`, each joined with its neighbours; what says nearly the same is shown once."""
     kept: list[RankedPassage] = []
     crowding: list[RankedPassage] = []
@@ -216,6 +224,8 @@ def _whole(index: Index, ranked: Sequence[Candidate], k: int) -> list[RankedPass
         for found in some:
             passage = passages.get(found.passage_id)
             if passage is None or (passage.document_id, passage.ordinal) in covered:
+                continue
+            if about and (topics := topics_of(passage)) and about not in topics:
                 continue
             words = set(_words(passage.text))
             if any(_likeness(words, others) >= ALIKE for others in said):

@@ -21,6 +21,8 @@ class GuidelineQuery:
     text: str
     also: tuple[str, ...] = ()
     """Other names of what the text names: a guideline may use those instead."""
+    domain: Domain | None = None
+    """Passages that speak of other domains only do not answer; None: any may."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,16 @@ class Within:
     language: Language | None = None
 
 
-def caption_queries(decision: Decision, caption: Caption) -> tuple[GuidelineQuery, ...]:
+def caption_queries(
+    decision: Decision, caption: Caption, domain: Domain | None = None
+) -> tuple[GuidelineQuery, ...]:
     """One query for each label the decision holds; none when it abstains.
 
     The caption's other fields describe its own label, and are asked with that one only.
     """
     return tuple(
-        _query(label, caption if label == caption.label else None) for label in decision.labels
+        _query(label, caption if label == caption.label else None, domain)
+        for label in decision.labels
     )
 
 
@@ -49,10 +54,10 @@ def typed_query(text: str) -> GuidelineQuery:
     return GuidelineQuery(text, names_of_the_same(text))
 
 
-def _query(label: str, caption: Caption | None) -> GuidelineQuery:
+def _query(label: str, caption: Caption | None, domain: Domain | None) -> GuidelineQuery:
     also = names_of_the_same(label)
     if caption is None:
-        return GuidelineQuery(f"{label}: management and referral", also)
+        return GuidelineQuery(f"{label}: management and referral", also, domain)
     # The label stands twice, for it says more than any other word.
     shown = f"{label}, {caption.anatomical_region}, {caption.key_findings}"
-    return GuidelineQuery(f"{label}: {shown}. {caption.clinical_significance}", also)
+    return GuidelineQuery(f"{label}: {shown}. {caption.clinical_significance}", also, domain)

@@ -40,7 +40,7 @@ from cpg_store.index import Index
 from cpg_store.ingest import add_document
 from cpg_store.passage import Passage
 from cpg_store.ranking_figures import figure
-from cpg_store.scope import filters_of
+from cpg_store.scope import Topic, filters_of
 from cpg_store.search import rank, search
 from tests.retrieval.labelled import Place, read_judgements, read_queries
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SETS = ("bioasq_topic", "medquad_topic")
+TOPICS: dict[str, Topic] = {"skin": "skin", "fundus": "eye", "chest": "chest"}
 SIZES = (10_000, 100_000, 200_000)
 DOCUMENT_PASSAGES = 500
 LOOKUPS = 200
@@ -112,7 +113,7 @@ def _caption_figures(index: Index, names: dict[str, str], half: str, k: int) -> 
     shown, silent = [], []
     for query in read_queries(half):
         (asked,) = caption_queries(_decision(query.caption), query.caption)
-        found = search(index, asked.text, k, also=asked.also)
+        found = search(index, asked.text, k, also=asked.also, about=TOPICS[query.domain])
         relevant = judgements.get(query.name, frozenset())
         if not relevant:
             silent.append(not found)

@@ -66,6 +66,13 @@ def test_a_sentence_asked_word_for_word_is_found_however_little_it_says(index: I
     assert "No disease is seen in the part that was photographed." in found.passage.text
 
 
+def test_passages_about_other_topics_only_are_left_out(manual: Index) -> None:
+    asked = "diabetic retinopathy: refer; fast breathing: an antibiotic and a referral today"
+    sections = [found.passage.section for found in search(manual, asked, about="eye")]
+    assert any("Pneumonia" in found.passage.section for found in search(manual, asked))
+    assert sections and not any("Pneumonia" in section for section in sections)
+
+
 def test_the_same_question_gets_the_same_answer(manual: Index) -> None:
     assert search(manual, "diabetic retinopathy") == search(manual, "diabetic retinopathy")
 
