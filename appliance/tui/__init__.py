@@ -1,1 +1,1 @@
-"""The screen at the clinic: a Textual program over the same ports as the commands."""
+"""The screen: what a person at the clinic's terminal sees and presses."""

@@ -1,0 +1,36 @@
+"""`appliance tui`: the screen; also plain `appliance` on a terminal."""
+
+import sys
+from dataclasses import replace
+
+import click
+
+from appliance.cli.faults import keep_fault
+from appliance.cli.guard import free
+from appliance.config import Config
+from appliance.errors import ConfigError
+
+
+@click.command()
+@click.option("--plain/--drawn", default=None, help="Words only, for screen readers, or drawn.")
+@free
+@click.pass_obj
+def tui(config: Config, plain: bool | None) -> None:
+    """The screen: consult, worklist, history, guidelines, status."""
+    open_screen(config if plain is None else replace(config, plain=plain))
+
+
+def open_screen(config: Config) -> None:
+    """Until it is left. Raises: ConfigError where there is no terminal, or keys.toml is amiss."""
+    if not is_terminal():
+        raise ConfigError(
+            "the screen needs a terminal, and input or output is none",
+            "run it in a terminal, or `appliance --help` for the commands",
+        )
+    from appliance.tui.app import ClinicScreen  # with Textual
+
+    ClinicScreen(config, keep_fault).run()
+
+
+def is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()

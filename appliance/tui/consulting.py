@@ -1,0 +1,233 @@
+"""Jobs for a desk: one consultation, and what a clinician makes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import TYPE_CHECKING
+
+from appliance.core.cases import Verdict, Wanted
+from appliance.core.labels import LabelSet
+from appliance.core.ports import Images, Picture
+from appliance.errors import ModelError
+from appliance.tui.desk import Opened
+from appliance.tui.folders import Place
+from appliance.tui.shown import Pixels, Shown, shown_case, shown_result
+
+if TYPE_CHECKING:
+    from appliance.core.casework import Again
+    from appliance.core.consult import Stage
+
+RECENT = 12
+"""Pictures that are offered again."""
+CANCELLED = "model-cancelled"
+
+
+@dataclass(frozen=True)
+class Consulted:
+    shown: Shown
+    labels: LabelSet
+    """Of the release that answered."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is known from earlier consultations."""
+
+    recent: list[Place]
+    """Pictures asked about, newest first."""
+    spent_s: list[float]
+    """What each took, newest last."""
+
+
+class Asking:
+    """One consultation under way. Made by the screen, run on a desk, cancelled from the screen."""
+
+    def __init__(
+        self,
+        path: str,
+        on_stage: Callable[["Stage"], None],
+        on_picture: Callable[[Pixels], None],
+        item_id: str | None = None,
+    ) -> None:
+        """`on_stage` and `on_picture` are called on the desk's thread; `item_id` is of a
+        worklist."""
+        self.path = path
+        self._on_stage, self._on_picture = on_stage, on_picture
+        self._item_id = item_id
+        self._is_cancelled = Event()
+
+    def cancel(self) -> None:
+        """Before the next stage begins; to end the one that runs is the desk's."""
+        self._is_cancelled.set()
+
+    def __call__(self, opened: Opened) -> Consulted:
+        from appliance.core.answer import answer_json
+        from appliance.core.consult import consult
+        from appliance.core.worklist import NamedLog
+
+        ports = opened.ports
+        ports = replace(ports, images=_Watched(ports.images, self._on_picture))
+        if self._item_id is not None:
+            ports = replace(ports, audit=NamedLog(ports.audit, self._item_id))
+        result = consult(self.path, ports, opened.config.passages, self._step)
+        return Consulted(shown_result(result, answer_json(result)), ports.captioner.release.labels)
+
+    def _step(self, stage: "Stage") -> None:
+        if self._is_cancelled.is_set() and stage != "recording":
+            raise ModelError("the reading was cancelled", "start it again", code=CANCELLED)
+        self._on_stage(stage)
+
+
+class _Watched:
+    """Images that are told of as soon as they are open."""
+
+    def __init__(self, images: Images, on_picture: Callable[[Pixels], None]) -> None:
+        self._images, self._on_picture = images, on_picture
+
+    def open(self, path: str, size: int) -> Picture:
+        picture = self._images.open(path, size)
+        self._on_picture(pixels_of(picture))
+        return picture
+
+
+def pixels_of(picture: Picture) -> Pixels:
+    return Pixels(picture.rgb, picture.size, picture.width, picture.height)
+
+
+def warm(opened: Opened) -> bool:
+    """Open what a consultation needs, so that the first one waits for less; whether the release
+    is a demonstration."""
+    return opened.ports.captioner.release.demonstration
+
+
+def before(opened: Opened) -> Before:
+    """None of it where no cases are kept."""
+    if not opened.config.keep_cases_days:
+        return Before([], [])
+    cases = opened.cases.find(Wanted(), RECENT)
+    by_path = {str(case.answer["image"]["path"]): case for case in reversed(cases)}
+    recent = [
+        Place(path, f"{case.at[:16].replace('T', ' ')}  {', '.join(_labels(case.answer))}")
+        for path, case in reversed(by_path.items())
+    ]
+    spent = [sum(case.answer["timings_ms"].values()) / 1000 for case in reversed(cases)]
+    return Before(recent, [seconds for seconds in spent if seconds])
+
+
+def judged(
+    shown: Shown, labels: LabelSet, verdict: Verdict, corrected: Mapping[str, str] | None = None
+) -> Callable[[Opened], Shown]:
+    """Accept, correct or reject its caption."""
+
+    def judge(opened: Opened) -> Shown:
+        from appliance.core.casework import judge_case
+
+        case_id = _case_of(shown)
+        judge_case(opened.cases, opened.audit, labels, case_id, verdict, corrected)
+        return _as_kept(opened, shown)
+
+    return judge
+
+
+def annotated(shown: Shown, reference: str, note: str) -> Callable[[Opened], Shown]:
+    def annotate(opened: Opened) -> Shown:
+        from appliance.core.casework import annotate_case
+
+        case_id = _case_of(shown)
+        annotate_case(opened.cases, opened.audit, case_id, reference=reference, note=note)
+        return _as_kept(opened, shown)
+
+    return annotate
+
+
+def impressed(shown: Shown, label: str) -> Callable[[Opened], Shown]:
+    """A second reader's own label, in the record before the caption is shown."""
+
+    def impress(opened: Opened) -> Shown:
+        from appliance.core.casework import impress_case
+
+        impress_case(opened.cases, opened.audit, _case_of(shown), label)
+        return shown.changed(impression=label)
+
+    return impress
+
+
+def read_again(shown: Shown) -> Callable[[Opened], "Again"]:
+    """For the model's desk."""
+
+    def read(opened: Opened) -> "Again":
+        from appliance.core.casework import read_again
+
+        ports = opened.ports
+        return read_again(opened.cases, ports.audit, ports.captioner, _case_of(shown))
+
+    return read
+
+
+def cases_found(wanted: Wanted) -> Callable[[Opened], Sequence[Shown]]:
+    """Newest first, without their pictures; recorded."""
+
+    def find(opened: Opened) -> Sequence[Shown]:
+        from appliance.core.record import recorded
+
+        with recorded(opened.audit, "case.list", {}) as outcome:
+            found = opened.cases.find(wanted)
+            outcome["cases"] = len(found)
+        return [shown_case(case, None) for case in found]
+
+    return find
+
+
+def case_opened(case_id: str) -> Callable[[Opened], Shown]:
+    """One in full; recorded."""
+
+    def open_it(opened: Opened) -> Shown:
+        from appliance.core.casework import open_case
+
+        case = open_case(opened.cases, opened.audit, case_id)
+        return shown_case(case, opened.cases.pixels(case_id))
+
+    return open_it
+
+
+def page_saved(shown: Shown, path: str, text: str) -> Callable[[Opened], None]:
+    """Write one page without an identifier; recorded. Raises: ConfigError."""
+
+    def save(opened: Opened) -> None:
+        from appliance.core.record import recorded
+        from appliance.tui.page import write_page
+
+        asked = {"case": shown.case_id, "entry": shown.record[0] if shown.record else None}
+        with recorded(opened.audit, "case.page", asked):
+            write_page(path, text)
+
+    return save
+
+
+def larger_picture(path: str, size: int) -> Callable[[Opened], Pixels]:
+    """The file itself, once more, for a larger view."""
+
+    def open_it(opened: Opened) -> Pixels:
+        from appliance.wiring import open_images
+
+        return pixels_of(open_images().open(path, size))
+
+    return open_it
+
+
+def _as_kept(opened: Opened, shown: Shown) -> Shown:
+    """With what is kept of it now."""
+    from appliance.core.casework import found_case
+
+    kept = shown_case(found_case(opened.cases, _case_of(shown)), None)
+    return kept.changed(pixels=shown.pixels)
+
+
+def _case_of(shown: Shown) -> str:
+    assert shown.case_id is not None, "the screen offers this for kept cases only"
+    return shown.case_id
+
+
+def _labels(answer: Mapping[str, object]) -> Sequence[str]:
+    decision = answer["decision"]
+    return decision["labels"] if isinstance(decision, dict) else ()

@@ -1,0 +1,198 @@
+"""The worklist at work: goes on whichever screen is seen, also behind the lock.
+
+What is done is read from the log, never remembered apart from it; what is to be done, in which
+order, is on the disk before it is shown. So a kill or a power cut at any point loses nothing and
+repeats nothing that was answered.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from appliance.core.worklist import UNDONE, Item, Outcome, Worklist, outcomes, usual_s
+from appliance.tui.consulting import Asking
+from appliance.tui.desk import Desk, Opened
+from appliance.tui.shown import Shown
+
+if TYPE_CHECKING:
+    from appliance.core.consult import Stage
+    from appliance.edges.worklist_file import WorklistFile
+
+SETTLED_S = 2.0
+"""A file in the watched folder that changed since may still be being written."""
+
+
+class Running:
+    """One worklist; all methods are called on the screen's own thread."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        side_desk: Desk,
+        watched: str,
+        on_change: Callable[[], None],
+        on_stage: Callable[[], None],
+    ) -> None:
+        """`watched`: a folder whose pictures are added, or empty. `on_change` is called when what
+        is to be seen has changed; `on_stage` also from another thread."""
+        self._desk, self._side_desk = desk, side_desk
+        self._watched, self._on_change, self._on_stage = watched, on_change, on_stage
+        self._file: WorklistFile | None = None
+        self._opening = asyncio.Lock()
+        self._spent_s: list[float] = []
+        self._is_stopping = False
+        self.worklist = Worklist()
+        self.done: dict[str, Outcome] = {}
+        self.now: Item | None = None
+        """The one being read."""
+        self.stage: Stage | None = None
+        self.is_running = False
+
+    @property
+    def left(self) -> tuple[Item, ...]:
+        return self.worklist.left(self.done)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds for all that is left, from what the last ones took on this machine."""
+        usual = usual_s(self._spent_s)
+        return None if usual is None else usual * len(self.left)
+
+    async def open(self) -> None:
+        """Read the list and, from the log, what came of it. Raises: ConfigError, AuditError."""
+        async with self._opening:  # the screen and what is added to it may both be first
+            if self._file is None:
+                self._file, self.worklist, self.done = await self._side_desk.ask(_look)
+                self._on_change()
+
+    async def add(self, paths: Sequence[str]) -> int:
+        """Pictures, folders of them, or lists; how many were not in it yet. Raises: as `open`."""
+        await self.open()
+
+        def find(opened: Opened) -> tuple[list[Item], int]:
+            from appliance.wiring import worklist_items
+
+            return worklist_items(paths), opened.audit.size() + 1
+
+        items, since = await self._side_desk.ask(find)
+        return await self._added(items, since)
+
+    async def look_again(self) -> None:
+        """Add what came into the watched folder. Raises: as `open`."""
+        if not self._watched:
+            return
+        await self.open()
+
+        def find(opened: Opened) -> tuple[list[Item], int]:
+            from appliance.wiring import settled_items
+
+            return settled_items(self._watched, SETTLED_S), opened.audit.size() + 1
+
+        items, since = await self._side_desk.ask(find)
+        await self._added(items, since)
+
+    async def change(self, item: Item, **changes: bool) -> None:
+        """For example `is_skipped` or `is_urgent`. Raises: ConfigError."""
+        await self._save(self.worklist.changed(item.item_id, **changes))
+
+    async def ask_again(self, item: Item) -> None:
+        """One that failed, under another name. Raises: ConfigError."""
+        from appliance.wiring import worklist_items
+
+        [fresh] = worklist_items([item.path])
+        items = tuple(fresh if each is item else each for each in self.worklist.items)
+        await self._save(replace(self.worklist, items=items))
+
+    async def forget_done(self) -> None:
+        """Raises: ConfigError."""
+        items = tuple(item for item in self.worklist.items if item.item_id not in self.done)
+        await self._save(replace(self.worklist, items=items))
+
+    async def run(self) -> None:
+        """Read one after the other until none is left or it is paused.
+
+        Raises: ApplianceError, when what went wrong is not of one picture.
+        """
+        if self.is_running:
+            return
+        self.is_running, self._is_stopping = True, False
+        try:
+            await self._save(replace(self.worklist, is_paused=False))
+            while (left := self.left) and not self.worklist.is_paused and not self._is_stopping:
+                await self._read(left[0])
+        finally:
+            self.is_running, self.now, self.stage = False, None, None
+            self._on_change()
+
+    async def pause(self) -> None:
+        """After the picture at work. Raises: ConfigError."""
+        await self._save(replace(self.worklist, is_paused=True))
+
+    def stop(self) -> None:
+        """After the picture at work, without a word in the file: it goes on with the next start."""
+        self._is_stopping = True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def _read(self, item: Item) -> None:
+        self.now, self.stage = item, None
+        self._on_change()
+        began_s = time.monotonic()
+        asking = Asking(item.path, self._reached, lambda pixels: None, item.item_id)
+        shown = (await self._desk.ask(asking)).shown
+        self._spent_s.append(time.monotonic() - began_s)
+        outcome = outcome_of(shown)
+        if outcome.error in UNDONE:
+            self._is_stopping = True
+        else:
+            self.done[item.item_id] = outcome
+        self.now = None
+        self._on_change()
+
+    def _reached(self, stage: "Stage") -> None:
+        self.stage = stage
+        self._on_stage()
+
+    async def _added(self, items: list[Item], since: int) -> int:
+        if not self.worklist.items:
+            self.worklist = replace(self.worklist, since=since)
+        grown = self.worklist.with_pictures(items)
+        count = len(grown.items) - len(self.worklist.items)
+        if count:
+            await self._save(grown)
+        return count
+
+    async def _save(self, worklist: Worklist) -> None:
+        await self.open()
+        file = self._file
+        assert file is not None
+        await self._side_desk.ask(lambda opened: file.save(worklist))
+        self.worklist = worklist
+        self._on_change()
+
+
+def _look(opened: Opened) -> "tuple[WorklistFile, Worklist, dict[str, Outcome]]":
+    from appliance.wiring import open_worklist
+
+    file = open_worklist(opened.config)
+    try:
+        worklist = file.load()
+        return file, worklist, outcomes(opened.audit.entries(worklist.since), worklist)
+    except BaseException:
+        file.close()
+        raise
+
+
+def outcome_of(shown: Shown) -> Outcome:
+    """As the log would tell it."""
+    answer, decision = shown.answer, shown.answer["decision"]
+    error = answer["error"]
+    kind = "refused" if error or not decision else decision["kind"]
+    labels = tuple(decision["labels"]) if decision else ()
+    seq = shown.record[0] if shown.record else 0
+    return Outcome(seq, kind, labels, error["code"] if error else None, shown.case_id)

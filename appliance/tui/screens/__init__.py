@@ -1,0 +1,1 @@
+"""Where one is: one file a screen, its style sheet beside it."""

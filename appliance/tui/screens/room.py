@@ -1,0 +1,98 @@
+"""What every screen has: the bar of screens, a notice, the footer; and every word from the
+catalogue."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import Vertical
+from textual.getters import query_one
+from textual.screen import ModalScreen, Screen
+
+from appliance.errors import ApplianceError
+from appliance.tui.widgets.key_bar import KeyBar
+from appliance.tui.widgets.notice import Notice
+from appliance.tui.widgets.top_bar import TopBar
+from appliance.tui.words import Words
+
+if TYPE_CHECKING:
+    from appliance.tui.app import ClinicScreen
+
+Result = TypeVar("Result")
+
+
+class Room(Screen[None]):
+    """One of the screens in the bar."""
+
+    AUTO_FOCUS = ""
+    NAME: ClassVar[str]
+    """Its mode, and its key under `room` in the catalogue."""
+
+    bar = query_one(TopBar)
+    notice = query_one(Notice)
+
+    def __init__(self, say: Words) -> None:
+        super().__init__()
+        self.say = say
+
+    @property
+    def clinic(self) -> "ClinicScreen":
+        return cast("ClinicScreen", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.say, self.clinic.rooms(), self.NAME, self.clinic.who())
+        with Vertical(classes="contents"):
+            yield from self.contents()
+        yield Notice(self.say)
+        yield KeyBar()
+
+    def contents(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def tell(self, text: str) -> None:
+        self.notice.tell(text)
+
+    def tell_error(self, error: ApplianceError) -> None:
+        self.notice.tell_error(error)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings, self.say)
+
+
+class Dialog(ModalScreen[Result], Generic[Result]):
+    """A screen on top of another, that gives a result or nothing; Escape gives nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "dialog.close", id="dialog.close"),
+    ]
+
+    def __init__(self, say: Words) -> None:
+        super().__init__()
+        self.say = say
+
+    @property
+    def clinic(self) -> "ClinicScreen":
+        return cast("ClinicScreen", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings, self.say)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def translated(bindings: Mapping[str, ActiveBinding], say: Words) -> dict[str, ActiveBinding]:
+    """Bindings name their description's key in the catalogue; the library's own stay so."""
+    return {
+        key: active._replace(binding=_described(active.binding, say))
+        for key, active in bindings.items()
+    }
+
+
+def _described(binding: Binding, say: Words) -> Binding:
+    key = f"does.{binding.description}"
+    return replace(binding, description=say(key)) if say.knows(key) else binding
