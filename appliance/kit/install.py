@@ -1,0 +1,500 @@
+"""Installing a kit beside what runs, trying it there, and switching to it at one stroke.
+
+Standard library only: at the first install it runs from the stick, later from the installed
+version. Until the switch nothing that runs is touched; a kill at any time leaves the old version,
+and the next install clears away what was left.
+"""
+
+import argparse
+import os
+import platform
+import re
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from hashlib import file_digest
+from pathlib import Path
+
+from appliance.errors import ApplianceError, KitError
+from appliance.kit.slots import (
+    GOOD,
+    NONE,
+    UNTRIED,
+    Active,
+    Place,
+    Trust,
+    alone,
+    clear_slots,
+    read_active,
+    read_trust,
+    sync_disk,
+    sync_folder,
+    usual_home,
+    usual_prefix,
+    write_active,
+    write_launcher,
+    write_trust,
+)
+from appliance.kit.verify import (
+    INDEX,
+    KEYS,
+    MANIFEST,
+    RELEASES,
+    REQUIREMENTS,
+    WHEELS,
+    KeyList,
+    Kit,
+    KitFile,
+    Say,
+    contents,
+    copy_file,
+    is_code,
+    open_kit,
+    read_keys,
+    read_small,
+    refuse_odd_wheel,
+)
+
+SPARE_BYTES = 256 << 20
+"""Left free on the disk, so that the record can still be written."""
+LONGEST_S = 3600
+"""For one step of another program: unpacking, trying."""
+PARTIAL = ".partial"
+KEPT = "before-update"
+"""In the home: databases and settings as they were before the last update."""
+KEPT_FOLDERS = ("log", "users", "index")
+"""Cases are not among them: what is purged must be gone."""
+SQLITE_HEADER = b"SQLite format 3\0"
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME")
+
+TypeCode = Callable[[], str]
+"""Asks for the code on the paper that came with the kit."""
+
+
+def install(folder: Path, place: Place, say: Say, type_code: TypeCode) -> Active:
+    """Install the kit in `folder`; `type_code` is asked at the first install only.
+
+    Raises: KitError; what ran before then runs on.
+    """
+    with alone(place):
+        trust = read_trust(place)
+        kit = open_kit(folder, trust.keys if trust else keys_by_code(folder, type_code()))
+        refuse_old(kit, trust)
+        python = refuse_unfit(kit)
+        before = read_active(place)
+        clear_slots(place)
+        slot = f"{kit.version}-{secrets.token_hex(4)}"
+        try:
+            _fill(kit, place, slot, python, before, say)
+            if trust is None or kit.version >= trust.version:
+                write_trust(place, Trust(kit.keys, kit.version, kit.sha256))
+            write_launcher(place)
+        except OSError as exc:
+            shutil.rmtree(place.slots / slot, ignore_errors=True)
+            raise KitError(
+                f"the kit could not be installed ({exc})",
+                "make room, check the folders' permissions, then install again",
+            ) from exc
+        except BaseException:
+            shutil.rmtree(place.slots / slot, ignore_errors=True)
+            raise
+        after = Active(slot, _to_go_back_to(before), UNTRIED if before else GOOD)
+        write_active(place, after)
+        clear_slots(place)
+    return after
+
+
+def keys_by_code(folder: Path, code: str) -> KeyList:
+    """The list of keys in a kit that has this code. Raises: KitError."""
+    for path in contents(folder):
+        if path.startswith(f"{KEYS}/") and path.endswith(".json"):
+            text = read_small(folder, path)
+            if is_code(code, text):
+                return read_keys(text)
+    raise KitError(
+        f"the code does not belong to the keys of this kit: {folder}",
+        "type it again from the paper; if it still differs, do not use this stick",
+    )
+
+
+def refuse_old(kit: Kit, trust: Trust | None) -> None:
+    """Raises: KitError for a kit that is older than what was once installed, or another one of
+    the same number, unless it carries signed leave."""
+    if trust is None or kit.version > trust.version or kit.sha256 == trust.sha256:
+        return
+    if kit.version == trust.version:
+        raise KitError(
+            f"another kit with number {kit.version} was installed here", "ask who made them"
+        )
+    if not kit.allows_downgrade:
+        raise KitError(
+            f"the kit is older ({kit.version}) than what was installed here ({trust.version})",
+            "use the newest kit, or ask for signed leave to go back (`appliance kit allow-older`)",
+        )
+
+
+def refuse_unfit(kit: Kit) -> str:
+    """The Python to install with. Raises: KitError when this machine cannot run the kit."""
+    if (sys.platform, platform.machine()) != ("linux", kit.machine):
+        raise KitError(
+            f"the kit is for Linux on {kit.machine}, this is {sys.platform} on "
+            f"{platform.machine()}",
+            "use a kit made for this machine",
+        )
+    if missing := sorted(kit.processor - _processor_flags()):
+        raise KitError(
+            f"this processor is too old: it lacks {', '.join(missing)}",
+            "use a newer machine, or ask for a kit made for this one",
+        )
+    found = tuple(int(number) for number in re.findall(r"\d+", platform.libc_ver()[1])[:2])
+    if found < kit.glibc:
+        raise KitError(
+            f"the system is too old: its C library is {'.'.join(map(str, found)) or 'unknown'}, "
+            f"the kit needs {'.'.join(map(str, kit.glibc))}",
+            "use a newer Linux (Debian 12, Ubuntu 24.04), or ask for a kit made for this one",
+        )
+    names = [f"python{version}" for version in kit.pythons]
+    for python in (getattr(sys, "_base_executable", sys.executable), *names):
+        if (there := shutil.which(python)) and _python_version(there) in kit.pythons:
+            return there
+    raise KitError(
+        f"no Python {' or '.join(kit.pythons)} was found",
+        "install one from the system's own medium, or ask for a kit for the Python that is here",
+    )
+
+
+def _fill(kit: Kit, place: Place, slot: str, python: str, before: Active | None, say: Say) -> None:
+    """The slot, whole and tried; model releases and a first index, in the home."""
+    folder = place.slots / slot
+    releases = _new_releases(kit, place)
+    programs = [file for file in kit.files.values() if not _is_data(file)]
+    index = [] if (place.home / INDEX).exists() else _under(kit, INDEX)
+    copied = [*programs, *index, *(file for files in releases.values() for file in files)]
+    _refuse_little_room(kit, place, copied)
+    pace = _Pace(kit.size_bytes, say)
+    (folder / "kit").mkdir(parents=True)
+    (folder / "kit" / MANIFEST).write_bytes(kit.text)
+    there = {} if before is None else _same_already(place.slots / before.current / "kit", programs)
+    for file in programs:
+        _copy(kit, file, folder / "kit" / file.path, there.get(file.sha256), pace)
+    aside = [*(place.home / RELEASES / f"{name}{PARTIAL}" for name in releases)]
+    if index:
+        aside.append(place.home / f"{INDEX}{PARTIAL}")
+    try:
+        for name, files in releases.items():
+            target = place.home / RELEASES / f"{name}{PARTIAL}"
+            _copy_tree(kit, files, f"{RELEASES}/{name}/", target, pace)
+        if index:
+            _copy_tree(kit, index, f"{INDEX}/", aside[-1], pace)
+        for file in kit.files.values():
+            if file not in copied:  # every byte is checked, wanted or not
+                copy_file(kit, file, None, pace)
+        say("unpacking the program")
+        for wheel in sorted((folder / "kit" / WHEELS).glob("*.whl")):
+            refuse_odd_wheel(wheel, kit.unpacked_bytes)
+        _make_program(folder, python)
+        say("trying the new version")
+        _try(place, slot, aside)
+        _keep_data(place, before, slot, say)
+        sync_disk(folder)
+        sync_disk(place.home) if place.home.exists() else None
+        for path in aside:
+            path.rename(path.with_name(path.name.removesuffix(PARTIAL)))
+            sync_folder(path.parent)
+    finally:
+        for path in aside:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _new_releases(kit: Kit, place: Place) -> dict[str, list[KitFile]]:
+    """Model releases that are not in the home yet. Raises: KitError when another one of that name
+    is: which is in use is for two people to say (`appliance release activate`), not for a kit."""
+    new = {}
+    for name in sorted({file.path.split("/")[1] for file in _under(kit, RELEASES)}):
+        files = _under(kit, f"{RELEASES}/{name}")
+        folder = place.home / RELEASES / name
+        if not folder.exists():
+            new[name] = files
+        elif not all(_is_same(place.home / file.path, file) for file in files):
+            raise KitError(
+                f"another release of that name is on this machine, or it is damaged: {folder}",
+                "rename that folder, then install again",
+            )
+    return new
+
+
+def _make_program(folder: Path, python: str) -> None:
+    """A virtual environment of the kit's wheels: nothing is fetched, each wheel's hash is asked
+    for, nothing is compiled. pip runs from its own wheel."""
+    wheels = folder / "kit" / WHEELS
+    venv = folder / "venv"
+    _run([python, "-I", "-m", "venv", "--without-pip", str(venv)], "the program was not unpacked")
+    pip = next(wheels.glob("pip-*.whl"))
+    _run(
+        [
+            str(venv / "bin" / "python"), "-I", f"{pip}/pip", "--isolated", "install", "--quiet",
+            "--disable-pip-version-check", "--no-cache-dir", "--no-warn-script-location",
+            "--no-index", "--find-links", str(wheels), "--require-hashes",
+            "--only-binary", ":all:", "--no-deps",
+            "--requirement", str(folder / "kit" / REQUIREMENTS),
+        ],
+        "the program was not unpacked",
+    )  # fmt: skip
+
+
+def _try(place: Place, slot: str, aside: Sequence[Path]) -> None:
+    """The new version tries itself, in a home of its own. Raises: KitError."""
+    home = place.slots / slot / "trial-home"
+    folder = place.slots / slot / "kit"
+    releases = [str(path) for path in aside if path.parent.name == RELEASES]
+    try:
+        _run(
+            [str(place.python(slot)), "-I", "-m", "appliance", "kit", "self-test", str(folder)]
+            + [part for path in releases for part in ("--release", path)],
+            "the new version failed its own trial",
+            home,
+        )
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _keep_data(place: Place, before: Active | None, slot: str, say: Say) -> None:
+    """Copy the databases by SQLite's own backup; see that the new version works on another such
+    copy, and that the old one can still read it afterwards. Raises: KitError."""
+    folders = (*KEPT_FOLDERS, "cases")
+    if not any((place.home / name).exists() for name in folders):
+        return
+    say("keeping a copy of the record, and trying the new version on another")
+    trial = place.slots / slot / "trial-data"
+    tried = [(slot, "the new version cannot work on this machine's record")]
+    if before:
+        tried.append((before.current, "the old version cannot read the record after the new one"))
+    try:
+        copy_data(place.home, trial, folders)
+        for version, failed in tried:
+            command = [str(place.python(version)), "-I", "-m", "appliance", "kit", "try-data"]
+            _run(command, failed, trial)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+    kept = place.home / KEPT
+    shutil.rmtree(kept.with_name(KEPT + PARTIAL), ignore_errors=True)
+    copy_data(place.home, kept.with_name(KEPT + PARTIAL), KEPT_FOLDERS)
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.with_name(KEPT + PARTIAL).rename(kept)
+
+
+def copy_data(home: Path, target: Path, folders: Sequence[str]) -> None:
+    """The settings and some folders of a home; databases by SQLite's backup, which gives a whole
+    one while others write."""
+    target.mkdir(mode=0o700, parents=True)
+    sources = [home / "settings.toml"]
+    for name in folders:
+        sources += sorted((home / name).rglob("*"))
+    for source in sources:
+        copy = target / source.relative_to(home)
+        if not source.is_file() or source.is_symlink() or source.name.endswith("-journal"):
+            continue
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with source.open("rb") as file:
+            is_database = file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
+        if not is_database:
+            shutil.copy2(source, copy)
+            continue
+        try:
+            with (
+                closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as old,
+                closing(sqlite3.connect(copy)) as new,
+            ):
+                old.backup(new)
+        except sqlite3.Error as exc:
+            raise KitError(
+                f"a database cannot be copied ({exc}): {source}",
+                "run `appliance doctor`; what ran before runs on",
+            ) from exc
+        copy.chmod(source.stat().st_mode & 0o777)
+
+
+def _run(command: Sequence[str], failed: str, home: Path | None = None) -> None:
+    """Raises: KitError with the last line that the program said."""
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    if home:
+        environment |= {"APPLIANCE_HOME": str(home), "APPLIANCE_ACCESS": "single"}
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=LONGEST_S,
+            check=False,
+        )
+        said = done.stdout.decode("utf-8", "replace").strip().splitlines()
+        code = done.returncode
+    except subprocess.TimeoutExpired:
+        said, code = [f"it took longer than {LONGEST_S // 60} minutes"], 1
+    if code:
+        why = "; ".join(re.sub(r"[^ -~]", "?", line) for line in said[-3:]) or f"exit {code}"
+        raise KitError(f"{failed} ({why})", "what ran before runs on; tell those who made the kit")
+
+
+def _copy_tree(kit: Kit, files: Sequence[KitFile], above: str, target: Path, pace: "_Pace") -> None:
+    """What a killed install left there is cleared first."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(mode=0o700, parents=True)
+    for file in files:
+        _copy(kit, file, target / file.path.removeprefix(above), None, pace)
+
+
+def _copy(kit: Kit, file: KitFile, target: Path, same: Path | None, pace: "_Pace") -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if same is not None:
+        copy_file(kit, file, None, pace)
+        os.link(same, target)
+        return
+    with target.open("xb") as copy:
+        copy_file(kit, file, copy, pace)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _same_already(folder: Path, files: Sequence[KitFile]) -> dict[str, Path]:
+    """Files of the version that runs now that are wanted again, by hash."""
+    wanted = {file.sha256: file for file in files}
+    sizes = {file.size_bytes for file in files}
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size in sizes:
+            sha256 = _hash(path)
+            if sha256 in wanted:
+                found[sha256] = path
+    return found
+
+
+def _is_same(path: Path, file: KitFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes and _hash(path) == file.sha256
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _is_data(file: KitFile) -> bool:
+    return file.path.split("/")[0] in (RELEASES, INDEX)
+
+
+def _under(kit: Kit, folder: str) -> list[KitFile]:
+    return [file for path, file in kit.files.items() if path.startswith(f"{folder}/")]
+
+
+def _refuse_little_room(kit: Kit, place: Place, copied: Sequence[KitFile]) -> None:
+    data_bytes = sum(file.size_bytes for file in copied if _is_data(file))
+    program_bytes = sum(file.size_bytes for file in copied if not _is_data(file))
+    wanted = {place.slots: program_bytes + kit.unpacked_bytes}
+    home = next(folder for folder in (place.home, *place.home.parents) if folder.exists())
+    if home.stat().st_dev == place.slots.stat().st_dev:
+        wanted[place.slots] += data_bytes
+    else:
+        wanted[home] = data_bytes
+    for folder, wanted_bytes in wanted.items():
+        free_bytes = shutil.disk_usage(folder).free
+        if wanted_bytes + SPARE_BYTES > free_bytes:
+            raise KitError(
+                f"the kit needs {(wanted_bytes + SPARE_BYTES) / 1e9:.2f} GB and {folder} has "
+                f"{free_bytes / 1e9:.2f} GB free",
+                "make room, or give --prefix or APPLIANCE_HOME on a larger disk",
+            )
+
+
+def _to_go_back_to(before: Active | None) -> str:
+    """The version that runs now, unless it has not started yet and there is one that has."""
+    if before is None:
+        return NONE
+    return before.current if before.state == GOOD or before.previous == NONE else before.previous
+
+
+def _processor_flags() -> set[str]:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() in ("flags", "Features"):
+                    return set(value.split())
+    except OSError:
+        pass
+    return set()
+
+
+def _python_version(python: str) -> str:
+    done = subprocess.run(
+        [python, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+class _Pace:
+    """How far the copying is, said now and then."""
+
+    def __init__(self, total_bytes: int, say: Say) -> None:
+        self._total, self._done, self._say = max(total_bytes, 1), 0, say
+        self._started_s = self._said_s = time.monotonic()
+
+    def __call__(self, size_bytes: int) -> None:
+        self._done += size_bytes
+        now_s = time.monotonic()
+        if now_s - self._said_s > 0.5:
+            self._said_s = now_s
+            left_s = (now_s - self._started_s) * (self._total / max(self._done, 1) - 1)
+            self._say(
+                f"checking and copying: {self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB, "
+                f"about {left_s:.0f} s left"
+            )
+
+
+def main() -> int:
+    """What install.sh on the stick runs, after it has checked these files."""
+    parser = argparse.ArgumentParser(prog="install.sh", description="Install the appliance.")
+    parser.add_argument("kit", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--prefix", type=Path, default=usual_prefix(), help="default: ~/.local")
+    parser.add_argument("--keys", metavar="CODE", help="the code on the paper; else it is asked")
+    given = parser.parse_args()
+    place = Place(given.prefix.absolute(), usual_home())
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def type_code() -> str:
+        return given.keys or input("Type the code of the keys from the paper: ")
+
+    try:
+        active = install(given.kit, place, say, type_code)
+    except ApplianceError as exc:
+        say(f"error: {exc.message}\nhint: {exc.hint}")
+        return exc.exit_code
+    except (KeyboardInterrupt, EOFError):
+        say("stopped: nothing was changed")
+        return 130
+    command = [
+        str(place.python(active.current)),
+        "-I",
+        "-m",
+        "appliance",
+        "kit",
+        "note",
+        "installed",
+    ]
+    try:
+        _run(command, "the record could not be written", place.home)
+    except KitError as exc:
+        say(f"note: {exc.message}")
+    say(f"installed: version {active.version}; start it with {place.launcher}")
+    return 0
