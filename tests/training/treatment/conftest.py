@@ -1,0 +1,70 @@
+"""The rule book, and a judge that a test can afford to train."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.core.treatment import RuleBook
+
+
+@pytest.fixture(scope="session")
+def book() -> RuleBook:
+    from training.treatment.command import rule_book
+
+    return rule_book()
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, list[int]]:
+    """Three images of every label."""
+    from training.labels import label_set
+
+    return {name: [3 * n, 3 * n + 1, 3 * n + 2] for n, name in enumerate(label_set().names)}
+
+
+@pytest.fixture(scope="session")
+def base(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Gemma 3 and the tokenizer of the captions."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    torch.manual_seed(0)
+    soft, begin, end = tokenizer.convert_tokens_to_ids(
+        ["<image_soft_token>", "<start_of_image>", "<end_of_image>"]
+    )
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 512,
+            "max_position_embeddings": 1024,
+            "initializer_range": 0.3,  # with less, a frozen head of this width says nothing surely
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "image_size": 32,
+            "patch_size": 16,
+        },
+        mm_tokens_per_image=4,
+        image_token_index=soft,
+        boi_token_index=begin,
+        eoi_token_index=end,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=[1, tokenizer.convert_tokens_to_ids("<end_of_turn>")],
+    )
+    folder = tmp_path_factory.mktemp("base")
+    model = Gemma3ForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    source = Path(tokenizer.name_or_path) / "tokenizer.model"
+    (folder / "tokenizer.model").write_bytes(source.read_bytes())
+    return folder

@@ -1,0 +1,1 @@
+"""Teaching a captioner to judge whether a treatment fits a picture."""

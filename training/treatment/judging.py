@@ -1,0 +1,181 @@
+"""How likely a judge finds each verdict of a question, over every label it may name.
+
+It names the treatment first, greedily. What follows is not sampled: the likelihoods of all its
+possible answers, of which there are two a label, are added up. They branch off one prompt, so a
+question costs little more than its prompt.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.core.prompt import END_OF_TURN
+from training.conversation import text_ids
+from training.pixels import plain
+from training.qlora.packing import pack, pack_loss
+from training.treatment.asking import (
+    LABEL,
+    Answer,
+    judge_answers,
+    judge_ids,
+    label_and_verdict,
+    label_opening,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
+
+
+AT_ONCE = 16
+"""Questions whose treatment is named together."""
+LONGEST_NAME = 32
+"""Tokens."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Words of one picture, (side, side, 3) as at the clinic."""
+
+    finding: str
+    treatment: str
+    labels: tuple[str, ...]
+    """Those it may name: the domain's."""
+    square: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge makes of one question."""
+
+    named: str
+    """The treatment, as it read it."""
+    error: float
+    """Probability of ERROR, against CORRECT."""
+    labels: Mapping[str, float]
+    """Probability of each label that it may name."""
+
+    @property
+    def verdict(self) -> Answer:
+        return "ERROR" if self.error > 0.5 else "CORRECT"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model that was taught to judge, and what reads and writes its text."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load_judge(adapter: Path, *, learns: bool = False) -> Judge:
+    """The judge that `treatment` or `treatment-optimise` wrote, on the base it was taught on.
+
+    `learns`: its adapter is to be trained further.
+
+    Raises: BaseModelError; OSError for what is no adapter.
+    """
+    from peft import PeftModel
+
+    from training.qlora.base import require_base
+    from training.qlora.recipe import Quantization
+    from training.qlora.train import load_base
+    from training.tokenizer import load_tokenizer
+
+    recipe = json.loads((adapter / "training.json").read_text(encoding="utf-8"))["recipe"]
+    base = load_base(recipe["base"], Quantization(**recipe["quantization"]))
+    model = PeftModel.from_pretrained(base, str(adapter), is_trainable=learns)
+    return Judge(model.train(learns), load_tokenizer(require_base(recipe["base"])))
+
+
+def judge_questions(judge: Judge, questions: Sequence[Question]) -> list[Judged]:
+    return [
+        _judged(judge, question, named)
+        for first in range(0, len(questions), AT_ONCE)
+        for batch in [questions[first : first + AT_ONCE]]
+        for question, named in zip(batch, names_read(judge, batch), strict=True)
+    ]
+
+
+def names_read(judge: Judge, questions: Sequence[Question]) -> list[str]:
+    """The treatment each question's words name, as the judge reads it; empty when it names none."""
+    import torch
+
+    model, tokenizer = judge.model, judge.tokenizer
+    length, opening = model.config.mm_tokens_per_image, label_opening([]).removesuffix(LABEL)
+    prompts = [
+        [*judge_ids(tokenizer, length, q.finding, q.treatment), *text_ids(tokenizer, opening)]
+        for q in questions
+    ]
+    longest = max(map(len, prompts))
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (longest - len(each)) + each for each in prompts])
+    weight = next(model.parameters())
+    pixels = plain(np.stack([q.square for q in questions]), model.config.vision_config.image_size)
+    soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
+    with torch.no_grad():
+        said = model.generate(
+            input_ids=ids.to(weight.device),
+            attention_mask=(ids != pad).long().to(weight.device),
+            token_type_ids=(ids == soft).long().to(weight.device),
+            pixel_values=pixels.to(weight.device, weight.dtype),
+            max_new_tokens=LONGEST_NAME,
+            do_sample=False,
+        )
+    texts = tokenizer.batch_decode(said[:, longest:])
+    return [text.partition(LABEL)[0] if LABEL in text else "" for text in texts]
+
+
+def _judged(judge: Judge, question: Question, named: str) -> Judged:
+    features = soft_tokens(judge.model, question.square)
+    prompt = judge_ids(judge.tokenizer, len(features), question.finding, question.treatment)
+    possible = [(label, answer) for label in question.labels for answer in ANSWERS]
+    answers = [label_and_verdict(label, answer) + END_OF_TURN for label, answer in possible]
+    shares = answer_shares(judge, prompt, label_opening([named]), answers, features)
+    by_label = dict.fromkeys(question.labels, 0.0)
+    error = 0.0
+    for (label, answer), share in zip(possible, shares, strict=True):
+        by_label[label] += share
+        error += share if answer == "ERROR" else 0.0
+    return Judged(named, error, by_label)
+
+
+def soft_tokens(model: Any, square: NDArray[np.uint8]) -> "torch.Tensor":
+    """Of one picture, (side, side, 3), as the decoder sees it: (image tokens, text width)."""
+    import torch
+
+    weight = next(model.parameters())
+    pixels = plain(square[None], model.config.vision_config.image_size)
+    with torch.no_grad():
+        found: torch.Tensor = model.get_image_features(
+            pixels.to(weight.device, weight.dtype)
+        ).pooler_output[0]
+    return found
+
+
+def answer_shares(
+    judge: Judge,
+    prompt: Sequence[int],
+    opening: str,
+    answers: Sequence[str],
+    features: "torch.Tensor",
+) -> list[float]:
+    """Probability of each of these answers after their opening, against the others."""
+    import torch
+
+    lesson = judge_answers(judge.tokenizer, prompt, opening, answers)
+    window = judge.model.config.text_config.sliding_window
+    row = pack([lesson], window, features.device)
+    answer_of = torch.tensor(lesson.branch, device=features.device)[
+        torch.tensor(lesson.weights) > 0
+    ]
+    with torch.no_grad():
+        losses = pack_loss(judge.model, replace(row, owner=answer_of), features[None])
+    shares: list[float] = torch.softmax(-losses.double(), 0).tolist()
+    return shares
