@@ -26,7 +26,7 @@ LOG = "urn:clinic-appliance:audit:log"
 IMAGE_MARK = "urn:clinic-appliance:audit:image-mark"
 RELEASE = "urn:clinic-appliance:release:sha256"
 
-TYPES = {
+DISPLAY = {
     "110100": "Application Activity",
     "110101": "Audit Log Used",
     "110103": "DICOM Instances Accessed",
@@ -35,40 +35,107 @@ TYPES = {
     "110112": "Query",
     "110113": "Security Alert",
     "110114": "User Authentication",
+    "110120": "Application Start",
+    "110121": "Application Stop",
+    "110122": "Login",
+    "110123": "Logout",
+    "110129": "Security Configuration",
+    "110130": "Hardware Configuration",
+    "110131": "Software Configuration",
+    "110132": "Use of Restricted Function",
+    "110136": "Security Roles Changed",
+    "110137": "User Security Attributes Changed",
 }
-ACTS = {
-    "caption": ("110103", "E"),
-    "lookup": ("110112", "E"),
-    "guideline.add": ("110107", "C"),
-    "guideline.remove": ("110100", "D"),
-    "log.export": ("110106", "R"),
-    "log.archive": ("110101", "U"),
-    "log": ("110101", "C"),
-    "crash": ("110113", "E"),
+ACTIVITY, LOG_USED, ALERT, EXPORT = "110100", "110101", "110113", "110106"
+READ, CREATE, UPDATE, DELETE, EXECUTE = "R", "C", "U", "D", "E"
+ACTS: dict[str, tuple[str, str, str]] = {
+    "log": (LOG_USED, "", CREATE),
+    "log.read": (LOG_USED, "", READ),
+    "log.verify": (LOG_USED, "", READ),
+    "log.export": (EXPORT, "", READ),
+    "key.change": (ALERT, "110129", UPDATE),
+    "log.archive": (LOG_USED, "", UPDATE),
+    "clock": (ALERT, "110130", EXECUTE),
+    "crash": (ALERT, "", EXECUTE),
+    "program": (ACTIVITY, "", EXECUTE),
+    "setting": (ALERT, "110131", UPDATE),
+    "setting.change": (ALERT, "110131", UPDATE),
+    "user.begin": (ALERT, "110129", CREATE),
+    "user.signin": ("110114", "110122", EXECUTE),
+    "user.lockout": (ALERT, "110137", UPDATE),
+    "user.signout": ("110114", "110123", EXECUTE),
+    "user.secret": (ALERT, "110137", UPDATE),
+    "user.add": (ALERT, "110137", CREATE),
+    "user.role": (ALERT, "110136", UPDATE),
+    "user.disable": (ALERT, "110137", UPDATE),
+    "user.enable": (ALERT, "110137", UPDATE),
+    "user.reset": (ALERT, "110137", UPDATE),
+    "user.seal": (ALERT, "110129", UPDATE),
+    "user.recover": (ALERT, "110137", UPDATE),
+    "access": (ALERT, "110132", EXECUTE),
+    "caption": ("110103", "", EXECUTE),
+    "image": ("110103", "", READ),
+    "check": ("110103", "", EXECUTE),
+    "case.list": ("110112", "", EXECUTE),
+    "case.page": ("110112", "", EXECUTE),
+    "case.read": ("110103", "", READ),
+    "case.annotate": ("110103", "", UPDATE),
+    "case.judge": ("110103", "", UPDATE),
+    "case.impression": ("110103", "", UPDATE),
+    "case.again": ("110103", "", EXECUTE),
+    "case.export": (EXPORT, "", READ),
+    "case.purge": (ACTIVITY, "", DELETE),
+    "correction.export": (EXPORT, "", READ),
+    "lookup": ("110112", "", EXECUTE),
+    "guideline.add": ("110107", "", CREATE),
+    "guideline.remove": (ACTIVITY, "", DELETE),
+    "guideline.rebuild": (ACTIVITY, "", UPDATE),
+    "release.import": (ALERT, "110131", CREATE),
+    "release.measure": (ALERT, "110131", UPDATE),
+    "release.activate": (ALERT, "110131", UPDATE),
+    "release.rollback": (ALERT, "110131", UPDATE),
+    "atlas.add": ("110107", "", CREATE),
+    "atlas.similar": ("110103", "", EXECUTE),
+    "atlas.find": ("110112", "", EXECUTE),
+    "atlas.contrast": ("110112", "", EXECUTE),
+    "atlas.describe": ("110103", "", EXECUTE),
+    "backup.make": (EXPORT, "", READ),
+    "backup.restore": ("110107", "", UPDATE),
+    "kit": (ALERT, "110131", UPDATE),
+    "kit.install": (ALERT, "110131", UPDATE),
+    "kit.rollback": (ALERT, "110131", UPDATE),
+    "kit.uninstall": (ALERT, "110131", DELETE),
+    "offline": (ACTIVITY, "", READ),
+    "doctor": (ACTIVITY, "", READ),
 }
-"""By act: the DICOM event id, and create, read, update, delete or execute. The longest name that
-begins an entry's kind counts; an act that is not here is application activity."""
-OTHER_ACT = ("110100", "E")
-BY_ITSELF = ("log.opened", "crash.found")
+"""By act of `core.kinds`: the DICOM event id, the event type if there is one, and create, read,
+update, delete or execute."""
+EVENT_TYPES = {"program.started": "110120", "program.stopped": "110121"}
+"""The event type of a kind, where it is not that of its act."""
+OTHER_ACT = (ACTIVITY, "", EXECUTE)
+BY_ITSELF = ("log.opened", "crash.found", "clock.setback", "setting.changed")
 """What nobody asked for: the appliance itself is the requestor."""
-FAILURES = {"failed": "4", "interrupted": "8", "found": "8"}
+FAILURES = {"failed": "4", "denied": "4", "interrupted": "8", "found": "8"}
 """Outcome by phase: 4 minor failure, 8 serious failure; else 0, success."""
 
 
 def audit_event(entry: Entry, text: bytes, origin: str) -> dict[str, Any]:
     """The resource; its last entity carries the entry's canonical text, which is what is proved."""
-    code, action = _act(entry.kind)
-    phase = entry.kind.rpartition(".")[2]
+    act, _, phase = entry.kind.rpartition(".")
+    code, event_type, action = ACTS.get(act, OTHER_ACT)
+    event_type = EVENT_TYPES.get(entry.kind, event_type)
     appliance = {"identifier": {"system": LOG, "value": origin}}
     is_disclosure = entry.kind == "log.export.done"
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": f"{origin.rpartition('/')[2]}-{entry.seq}",
-        "type": {"system": DCM, "code": code, "display": TYPES[code]},
+        "type": {"system": DCM, "code": code, "display": DISPLAY[code]},
         "subtype": [{"system": KIND, "code": entry.kind}],
         "action": action,
         "recorded": entry.at,
     }
+    if event_type:
+        event["subtype"].append({"system": DCM, "code": event_type, "display": DISPLAY[event_type]})
     if is_disclosure:
         event["meta"] = {"profile": [DISCLOSURE]}
         event["subtype"].append({"system": LIFECYCLE, "code": "disclose"})
@@ -88,15 +155,6 @@ def audit_event(entry: Entry, text: bytes, origin: str) -> dict[str, Any]:
 def bundle_entry(entry: Entry, text: bytes, origin: str) -> dict[str, Any]:
     name = uuid.UUID(bytes=bytes.fromhex(entry.hash)[:16], version=5)
     return {"fullUrl": f"urn:uuid:{name}", "resource": audit_event(entry, text, origin)}
-
-
-def _act(kind: str) -> tuple[str, str]:
-    act = kind.rpartition(".")[0]
-    while act:
-        if act in ACTS:
-            return ACTS[act]
-        act = act.rpartition(".")[0]
-    return OTHER_ACT
 
 
 def _agents(

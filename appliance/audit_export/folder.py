@@ -13,8 +13,8 @@ That an entry is in the log is proved; that no entry was left out only for an ex
 
 import base64
 import csv
+import itertools
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,11 +32,14 @@ from appliance.core.log_check import Row
 from appliance.core.ports import AuditLog
 from appliance.core.record import recorded
 from appliance.errors import ApplianceError, ConfigError
+from appliance.private_files import sync_file, sync_folder
 
 Form = Literal["jsonl", "csv", "fhir"]
 FILES: Mapping[Form, str] = {"jsonl": "entries.jsonl", "csv": "entries.csv", "fhir": "bundle.json"}
 LEFT_THE_MACHINE = ("export", "shown", "archive")
 """Why a checkpoint was made that somebody outside may hold."""
+PROVED_AT_ONCE = 1000
+"""Entries: the log is waited for once for so many."""
 
 
 class ProvenLog(AuditLog, Protocol):
@@ -47,7 +50,7 @@ class ProvenLog(AuditLog, Protocol):
 
     def sign(self, why: str) -> str: ...
     def rows(self, first: int = ..., last: int | None = ...) -> Iterator[Row]: ...
-    def inclusion(self, seq: int, size: int) -> list[bytes]: ...
+    def inclusions(self, seqs: Sequence[int], size: int) -> list[list[bytes]]: ...
     def consistency(self, old: int, new: int) -> list[bytes]: ...
     def witnessed(self, reasons: Sequence[str]) -> list[str]: ...
 
@@ -67,9 +70,8 @@ def export_log(log: ProvenLog, out: Path, form: Form, selection: Selection) -> E
 
     Raises: ConfigError when `out` is there, AuditError, ApplianceError when it cannot be written.
     """
-    if out.exists():
-        raise ConfigError(f"it is there already: {out}", "name a folder that does not exist yet")
-    asked = {"form": form, "selection": selection.as_json()}
+    refuse_what_is_there(out)
+    asked = {"form": form, "selection": selection.as_json(with_user=False)}
     with _new_folder(out) as partial:
         with recorded(log, "log.export", asked) as outcome, _writing(out):
             note = log.sign("export")
@@ -78,9 +80,17 @@ def export_log(log: ProvenLog, out: Path, form: Form, selection: Selection) -> E
                 partial, log, note, form, log.rows(last=checkpoint.size), selection
             )
             outcome |= {"entries": count, "size": checkpoint.size, "code": short_code(checkpoint)}
+            outcome["selection"] = selection.as_json(with_user=count > 0)
         with _writing(out):
             partial.rename(out)
+            sync_folder(out.absolute().parent)
     return Export(out, count, checkpoint.size, short_code(checkpoint))
+
+
+def refuse_what_is_there(out: Path) -> None:
+    """Raises: ConfigError."""
+    if out.exists():
+        raise ConfigError(f"it is there already: {out}", "name a folder that does not exist yet")
 
 
 def write_export(
@@ -93,22 +103,20 @@ def write_export(
     def selected() -> Iterator[tuple[Entry, bytes]]:
         nonlocal count
         with _private(folder / "proofs.jsonl") as proofs:
-            for row in rows:
-                if row.text is None:
-                    continue  # its archive, which proves it, is elsewhere
-                entry = read_entry(row.text)
-                if selection.holds(entry):
-                    count += 1
-                    proof = _encoded(log.inclusion(entry.seq, checkpoint.size))
-                    proofs.write(json.dumps({"seq": entry.seq, "proof": proof}) + "\n")
-                    yield entry, row.text
+            chosen = _chosen(rows, selection)
+            while several := list(itertools.islice(chosen, PROVED_AT_ONCE)):
+                count += len(several)
+                seqs = [entry.seq for entry, _ in several]
+                for seq, proof in zip(seqs, log.inclusions(seqs, checkpoint.size), strict=True):
+                    proofs.write(json.dumps({"seq": seq, "proof": _encoded(proof)}) + "\n")
+                yield from several
 
     with _private(folder / FILES[form]) as file:
         _WRITERS[form](file, selected(), checkpoint)
     about = {
         "form": form,
         "entries": count,
-        "selection": selection.as_json(),
+        "selection": selection.as_json(with_user=count > 0),
         "key": verifier_key(log.origin, log.public_key),
         "checkpoint": note,
         "earlier": [_earlier(log, old, checkpoint) for old in log.witnessed(LEFT_THE_MACHINE)],
@@ -118,9 +126,19 @@ def write_export(
     with _private(folder / "checkpoint") as file:
         file.write(note)
     shutil.copyfile(Path(__file__).parent / "verify_export.py", folder / "verify_export.py")
-    for path in (*folder.iterdir(), folder):  # the stick may be pulled out
-        _sync(path)
+    for path in folder.iterdir():  # the stick may be pulled out
+        sync_file(path)
+    sync_folder(folder)
     return count
+
+
+def _chosen(rows: Iterable[Row], selection: Selection) -> Iterator[tuple[Entry, bytes]]:
+    for row in rows:
+        if row.text is None:
+            continue  # its archive, which proves it, is elsewhere
+        entry = read_entry(row.text)
+        if selection.holds(entry):
+            yield entry, row.text
 
 
 def _earlier(log: ProvenLog, note: str, newest: Checkpoint) -> dict[str, Any]:
@@ -188,14 +206,6 @@ def _writing(out: Path) -> Iterator[None]:
             "check that the folder above it is there, can be written and has room",
             code="export",
         ) from exc
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _private(path: Path) -> IO[str]:

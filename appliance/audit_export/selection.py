@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from appliance.core.entry import Entry
+from appliance.core.kinds import is_known
 from appliance.errors import ConfigError
 
 
@@ -32,9 +33,12 @@ class Selection:
             and (self.image is None or entry.body.get("image") == self.image)
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """What was asked for, without what was not."""
+    def as_json(self, *, with_user: bool) -> dict[str, Any]:
+        """What was asked for, without what was not. A user whom the log does not know is not
+        named: anything may have been typed."""
         given = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        if not with_user and self.user is not None:
+            given["user"] = ""
         for key in ("since", "until"):
             if key in given:
                 given[key] = given[key].isoformat()
@@ -50,6 +54,17 @@ def read_time(text: str) -> datetime:
             f"not a date or time: {text!r}", "write 2026-01-31 or 2026-01-31T08:00"
         ) from exc
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def known_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The same. Raises: ConfigError for one that no entry can have."""
+    for kind in kinds:
+        if not is_known(kind):
+            raise ConfigError(
+                f"there are no entries of this kind: {kind}",
+                "the kinds stand in `appliance audit list`, for example caption or user.signin",
+            )
+    return kinds
 
 
 def _is_of(kind: str, wanted: str) -> bool:

@@ -1,6 +1,8 @@
 """`appliance audit`: the record of what was done, and what proves it."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.diagnostics import print_note
+from appliance.cli.guard import act
 from appliance.cli.output import print_drawing, print_json, print_line, print_row
 from appliance.config import Config
 from appliance.errors import AuditError, ConfigError
 
 if TYPE_CHECKING:
+    from appliance.core.entry import Entry
     from appliance.edges.audit_reader import Verification
 
 RETENTION_YEARS = 6
 """How long entries stay in the database: HIPAA, 45 CFR 164.316(b)(2)(i)."""
+
+TOLD = ("error", "document", "account", "act", "role", "command", "version")
+"""Of an entry's body, what a list shows."""
 
 log_option = click.option(
     "--log",
@@ -37,35 +44,46 @@ def audit() -> None:
 @click.option("--last", type=click.IntRange(1, 1 << 31), default=20, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @log_option
+@act("log.read")
 @click.pass_obj
 def list_entries(config: Config, last: int, as_json: bool, folder: Path | None) -> None:
-    """The newest entries, oldest first."""
-    from appliance.wiring import read_audit
+    """The newest entries, oldest first. That they were read is recorded, too."""
+    from appliance.core.record import recorded
+    from appliance.wiring import read_audit, record_of_reading
 
-    with read_audit(config, folder) as log:
-        for entry in log.entries(log.size() - last + 1):
+    with ExitStack() as stack:
+        log = stack.enter_context(read_audit(config, folder))
+        size = log.size()
+        if own := record_of_reading(config, folder):
+            asked = {"log": log.origin, "view": "list", "last": last}
+            stack.enter_context(recorded(stack.enter_context(own), "log.read", asked))
+        for entry in log.entries(size - last + 1, size):
             if as_json:
                 print_json(vars(entry))
             else:
                 time = entry.at.partition(".")[0].replace("T", " ")
-                print_row(
-                    (f"{entry.seq:>6}", 6), (time, 19), (entry.kind, 18), (summary(entry.body), 0)
-                )
+                print_row((f"{entry.seq:>6}", 6), (time, 19), (entry.kind, 18), (summary(entry), 0))
 
 
 @audit.command("show")
 @click.argument("seq", type=click.IntRange(1, (1 << 63) - 1))
 @log_option
+@act("log.read")
 @click.pass_obj
 def show(config: Config, seq: int, folder: Path | None) -> None:
-    """One entry, whole, as JSON."""
-    from appliance.wiring import read_audit
+    """One entry, whole, as JSON. That it was read is recorded, too."""
+    from appliance.core.record import recorded
+    from appliance.wiring import read_audit, record_of_reading
 
-    with read_audit(config, folder) as log:
+    with ExitStack() as stack:
+        log = stack.enter_context(read_audit(config, folder))
         entry = log.get(seq)
-    if entry is None:
-        raise ConfigError(f"no entry {seq} in the log", "run `appliance audit list`")
-    print_json(vars(entry))
+        if own := record_of_reading(config, folder):
+            asked = {"log": log.origin, "view": "show", "entry": seq}
+            stack.enter_context(recorded(stack.enter_context(own), "log.read", asked))
+        if entry is None:
+            raise ConfigError(f"no entry {seq} in the log", "run `appliance audit list`")
+        print_json(vars(entry))
 
 
 @audit.command("verify")
@@ -78,6 +96,7 @@ def show(config: Config, seq: int, folder: Path | None) -> None:
 )
 @log_option
 @json_option
+@act("log.read")
 @click.pass_obj
 def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """Prove every entry against every checkpoint, and name the first bad one.
@@ -85,14 +104,28 @@ def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as
     What it cannot see: whoever may read signing.key can rewrite what no checkpoint outside this
     machine covers, and cut off the newest entries up to it. So write down the code of `audit
     checkpoint` on paper, or keep exports elsewhere, and hand them in with --checkpoint. Nor does
-    it show that an entry was true when it was written.
+    it show that an entry was true when it was written. The verification and its result are
+    recorded, unless the log is too damaged to be written to.
     """
-    from appliance.wiring import read_audit
+    from appliance.core.record import recorded
+    from appliance.wiring import read_audit, record_of_reading
 
-    with read_audit(config, folder) as log:
+    with ExitStack() as stack:
+        log = stack.enter_context(read_audit(config, folder))
+        outcome: dict[str, Any] = {}
+        try:
+            if own := record_of_reading(config, folder):
+                asked = {"log": log.origin, "checkpoints": len(checkpoints)}
+                outcome = stack.enter_context(
+                    recorded(stack.enter_context(own), "log.verify", asked)
+                )
+        except AuditError as exc:  # what is damaged must be looked at all the same
+            print_note(f"this verification is not recorded: {exc.message}")
         found = log.verify([log.witness(given) for given in checkpoints])
+        said = verification_json(found)
+        outcome |= {key: said[key] for key in ("entries", "first_bad", "covered", "archived")}
     if as_json:
-        print_json(verification_json(found))
+        print_json(said)
     elif found.fault:
         raise AuditError(
             f"the audit log is broken: {found.fault}",
@@ -126,6 +159,7 @@ def verification_json(found: "Verification") -> dict[str, Any]:
 @click.option("--key", "only_key", is_flag=True, help="Print the log's public key, and no more.")
 @click.option("--qr", is_flag=True, help="Draw the checkpoint as a QR code, too.")
 @json_option
+@act("log.checkpoint")
 @click.pass_obj
 def checkpoint(config: Config, only_key: bool, qr: bool, as_json: bool) -> None:
     """Sign the log as it stands, and show the code for the paper register.
@@ -167,6 +201,7 @@ def checkpoint(config: Config, only_key: bool, qr: bool, as_json: bool) -> None:
 @click.option("--user", help="The account that acted.")
 @click.option("--image-hash", metavar="SHA256", help="Of the image's file, as `caption` gives it.")
 @json_option
+@act("log.export")
 @click.pass_obj
 def export(
     config: Config,
@@ -184,18 +219,20 @@ def export(
     The folder holds a signed checkpoint, a proof for each entry, and verify_export.py, which needs
     only Python and the `cryptography` package.
     """
-    from appliance.audit_export.folder import export_log
-    from appliance.audit_export.selection import Selection, read_time
+    from appliance.audit_export.folder import export_log, refuse_what_is_there
+    from appliance.audit_export.selection import Selection, known_kinds, read_time
     from appliance.wiring import open_audit
 
+    selection = Selection(
+        since=read_time(since) if since else None,
+        until=read_time(until) if until else None,
+        kinds=known_kinds(kinds),
+        user=user,
+    )
+    refuse_what_is_there(out)
     with open_audit(config) as log:
-        selection = Selection(
-            since=read_time(since) if since else None,
-            until=read_time(until) if until else None,
-            kinds=kinds,
-            user=user,
-            image=log.image_mark(image_hash.lower()) if image_hash else None,
-        )
+        if image_hash:
+            selection = replace(selection, image=log.image_mark(image_hash.lower()))
         done = export_log(log, out, form, selection)
     if as_json:
         print_json({**vars(done), "folder": str(done.folder)})
@@ -207,6 +244,7 @@ def export(
 @audit.command("archive")
 @click.option("--years", type=click.IntRange(1, 100), default=RETENTION_YEARS, show_default=True)
 @yes_option
+@act("log.keep")
 @click.pass_obj
 def archive(config: Config, years: int, yes: bool) -> None:
     """Move entries older than --years from the database to a folder that proves itself."""
@@ -225,6 +263,7 @@ def archive(config: Config, years: int, yes: bool) -> None:
 
 @audit.command("set-aside")
 @yes_option
+@act("log.keep")
 @click.pass_obj
 def set_aside(config: Config, yes: bool) -> None:
     """Keep a damaged log as it is, and begin a new one whose first entry names it."""
@@ -237,14 +276,37 @@ def set_aside(config: Config, yes: bool) -> None:
     print_note("tell the person who keeps the log, and write down the code of `audit checkpoint`")
 
 
-def summary(body: object) -> str:
-    """The few words of an entry's body that a list has room for."""
-    if not isinstance(body, dict):
-        return ""
+@audit.command("new-key")
+@yes_option
+@act("key.change")
+@click.pass_obj
+def new_key(config: Config, yes: bool) -> None:
+    """Sign with another key from now on, for example when somebody may have read the old one.
+
+    The log ends; the next one's first entry names it and its last checkpoint. The old key is
+    deleted: what it signed can still be proved, and nothing more can be signed with it here.
+    """
+    from appliance.wiring import change_signing_key
+
+    if not yes:
+        click.confirm("End the log and begin one with another key?", abort=True)
+    place, key = change_signing_key(config)
+    print_line(f"the old log is in {place}")
+    print_line(f"the new key: {key}")
+    print_note("write the new key down where the old one stands")
+
+
+def summary(entry: "Entry") -> str:
+    """The few words of an entry that a list has room for."""
+    body = entry.body
     decision = body.get("decision") or {}
+    said = [entry.user and f"[{entry.user}]"]
     if decision:
-        return ": ".join(filter(None, (decision["kind"], ", ".join(decision["labels"]))))
-    return str(body.get("error") or body.get("document") or "")
+        said += [f"{decision['kind']}:", ", ".join(decision["labels"])]
+    else:
+        said += [str(body.get(name) or "") for name in TOLD]
+        said += body.get("changed") or []
+    return " ".join(filter(None, said))
 
 
 def qr_lines(text: str) -> Iterable[str]:

@@ -17,8 +17,8 @@ from appliance.audit_export.selection import Selection
 from appliance.core.merkle import HASH_BYTES, leaf_hash
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_reader import ENTRIES_FILE
-from appliance.edges.private_files import make_private_folder, sync_folder
 from appliance.errors import AuditError
+from appliance.private_files import make_private_folder, sync_folder
 
 
 @dataclass(frozen=True)

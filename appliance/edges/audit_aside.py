@@ -18,14 +18,15 @@ import rfc8785
 
 from appliance.edges.audit_runs import Turn, live_runs
 from appliance.edges.audit_sqlite import is_chain, tables
-from appliance.edges.private_files import make_private_folder, sync_folder, write_private_file
 from appliance.errors import AuditError, AuditMissingError
+from appliance.private_files import make_private_folder, sync_folder, write_private_file
 
 LOG_FILE = "audit.db"
 JOURNALS = ("-journal", "-wal", "-shm")
 CHECKPOINT_FILE = "checkpoint"
 """The newest checkpoint, kept beside the database."""
 REASON_FILE = "reason"
+KEY_FILE = "signing.key"
 
 
 def set_aside(folder: Path, at: str, reason: str) -> Path:
@@ -43,8 +44,11 @@ def set_aside(folder: Path, at: str, reason: str) -> Path:
     return place
 
 
-def set_aside_by_hand(folder: Path, at: str) -> Path:
-    """As a person asked. Raises: AuditMissingError when there is nothing, AuditError."""
+def set_aside_by_hand(
+    folder: Path, at: str, reason: str = "damaged", *, with_key: bool = False
+) -> Path:
+    """As a person asked; `with_key`: the key that signed it is deleted, so that the next log has
+    another. Raises: AuditMissingError when there is nothing, AuditError."""
     if not (folder / LOG_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
         raise AuditMissingError(f"there is no audit log: {folder}", "there is nothing to set aside")
     try:
@@ -54,7 +58,11 @@ def set_aside_by_hand(folder: Path, at: str) -> Path:
                     f"another program has the audit log open: {folder}",
                     "close every other window of the appliance, then try again",
                 )
-            return set_aside(folder, at, "damaged")
+            place = set_aside(folder, at, reason)
+            if with_key:
+                (folder / KEY_FILE).unlink()
+                sync_folder(folder)
+            return place
     except OSError as exc:
         raise AuditError(
             f"the audit log cannot be set aside ({exc}): {folder}",

@@ -3,7 +3,8 @@
 An entry is committed with the hashes it adds to the tree. A checkpoint is signed after at most
 100 entries or 24 hours, when the log is closed, and when one is asked for; each is kept in the
 database, the newest also beside it. What a crash or an interrupt left without an outcome is
-recorded: by the run itself when it still can, by the next opening when it cannot.
+recorded: by the run itself when it still can, by the next opening when it cannot. A wall clock
+that was set back is recorded before the next entry.
 """
 
 import hmac
@@ -24,41 +25,58 @@ from appliance.core.checkpoint import (
 )
 from appliance.core.entry import Entry, Moment, entry_text, read_entry, unanswered
 from appliance.core.merkle import HASH_BYTES, completed_by, leaf_hash, root
-from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, log_before, set_aside
+from appliance.core.program import Program, changed_settings, recordable
+from appliance.edges.audit_aside import (
+    CHECKPOINT_FILE,
+    KEY_FILE,
+    LOG_FILE,
+    log_before,
+    set_aside,
+)
 from appliance.edges.audit_keys import SigningKey, is_signature
 from appliance.edges.audit_reader import AuditReader, missing_log, origin_of
 from appliance.edges.audit_runs import Run, Turn, dead_runs, live_runs
 from appliance.edges.audit_sqlite import SCHEMA, connect, is_chain, tables
-from appliance.edges.private_files import kept_secret, make_private_folder, write_private_file
 from appliance.errors import AuditError
+from appliance.private_files import kept_secret, make_private_folder, write_private_file
 
 MOST_UNSIGNED = 100
 """Entries after which a checkpoint is made."""
 LONGEST_UNSIGNED = timedelta(hours=24)
+CLOCK_SLIP = timedelta(seconds=2)
+"""How far the wall clock may be behind the newest entry: what keeping time moves it by."""
+BEGUN_OR_ENDED = '"kind":"program.st'
+"""In the canonical text of program.started and program.stopped, and of no other entry."""
 
 
 class AuditDatabase(AuditReader):
     """The log of one machine, open for writing; made on first use."""
 
-    def __init__(self, folder: Path, now: Callable[[], Moment], user: str = "") -> None:
-        """`user` is the account that acts. Raises: AuditError when it cannot be opened."""
+    def __init__(
+        self,
+        folder: Path,
+        now: Callable[[], Moment],
+        user: str = "",
+        program: Program | None = None,
+    ) -> None:
+        """`user` is the account that acts; start, stop and changed settings of a `program` are
+        recorded. Raises: AuditError when the log cannot be opened."""
         self.folder, self.path = folder, folder / LOG_FILE
         self._now, self._user = now, user
         self._asked: list[Entry] = []
+        self._started: Entry | None = None
         with self._writing():
             make_private_folder(folder)
             make_private_folder(folder / "running")
             self._turn = Turn(folder)
-            with self._turn:
-                self._mark_key = kept_secret(folder / "image-mark.key")
-                self._open_for_writing()
-                try:
-                    self._check_end()
-                    self._run = Run(folder, self.size())
-                    self._record_dead_runs()
-                except BaseException:
-                    self._db.conn.close()
-                    raise
+            try:
+                with self._turn:
+                    self._mark_key = kept_secret(folder / "image-mark.key")
+                    self._open_for_writing()
+                    self._begin_run(program)
+            except BaseException:
+                self._turn.close()
+                raise
 
     def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         """Committed to disk when it returns. Raises: AuditError."""
@@ -102,14 +120,23 @@ class AuditDatabase(AuditReader):
         return hmac.digest(self._mark_key, sha256.encode(), "sha256").hex()
 
     def close(self) -> None:
-        """Record what was left unanswered, sign, leave. Raises: AuditError."""
+        """Record what was left unanswered and the stop, sign, leave. Raises: AuditError."""
         is_clean = False
         try:
-            for entry in self._asked:
-                act = entry.kind.rpartition(".")[0]
-                self.append(f"{act}.interrupted", {"asked": entry.seq})
-            if self.size() > self._signed()[0]:
-                self.sign("closed")
+            with self._writing():
+                note = None
+                with self._transaction():
+                    for entry in self._asked:
+                        act = entry.kind.rpartition(".")[0]
+                        self._insert(f"{act}.interrupted", {"asked": entry.seq})
+                    if self._started:
+                        settings = self._started.body["settings"]
+                        body = {"started": self._started.seq, "settings": settings}
+                        self._insert("program.stopped", body)
+                    if self._newest()[0] > self._signed()[0]:
+                        note = self._sign("closed", self._now().at)
+                if note:
+                    self._keep_beside(note)
             is_clean = True
         finally:
             with suppress(OSError):
@@ -145,10 +172,59 @@ class AuditDatabase(AuditReader):
             self.path.chmod(0o600)
         self._open(read_only=False)
         if self.public_key != self._key.public:
+            self._db.conn.close()
             raise OSError("its entries are signed by another key than signing.key")
 
+    def _begin_run(self, program: Program | None) -> None:
+        try:
+            self._check_end()
+            self._run = Run(self.folder, self.size())
+            try:
+                if program:
+                    self._record_start(program)
+                self._record_dead_runs()
+            except BaseException:
+                with suppress(OSError):
+                    self._run.end(is_clean=True)  # nothing was asked in it
+                raise
+        except BaseException:
+            self._db.conn.close()
+            raise
+
+    def _record_start(self, program: Program) -> None:
+        """In one commit: that it started, with which settings, and what changed in them."""
+        before = self._settings_before()
+        settings = recordable(program, lambda value: self.image_mark(f"setting {value}"))
+        changed = changed_settings(before, settings)
+        with self._transaction():
+            if changed:
+                before = self._insert("setting.changed", changed)
+            assert before  # the first time all of them are new
+            body = {
+                "version": program.version,
+                "command": program.command,
+                "access": program.settings["access"],
+                "settings": before.seq,
+            }
+            self._started = self._insert("program.started", body)
+            note = self._sign_if_due(self._started)
+        if note:
+            self._keep_beside(note)
+
+    def _settings_before(self) -> Entry | None:
+        """The entry with the settings that were in force last; None when there is none here."""
+        found = self._db.conn.execute(
+            "SELECT CAST(text AS BLOB) FROM entry WHERE instr(text, ?) ORDER BY seq DESC LIMIT 1",
+            [BEGUN_OR_ENDED],
+        ).fetchone()
+        if found is None:
+            return None
+        seq = read_entry(found[0]).body["settings"]
+        row = next(self.rows(seq, seq), None)
+        return read_entry(row.text) if row and row.text else None
+
     def _signing_secret(self, is_new: bool) -> bytes:
-        path = self.folder / "signing.key"
+        path = self.folder / KEY_FILE
         if not is_new and not path.exists():
             raise OSError("signing.key, the key that signs it, is gone")
         return kept_secret(path)
@@ -207,8 +283,20 @@ class AuditDatabase(AuditReader):
             self.append("crash.found", {"run": name, "unanswered": [entry.seq for entry in left]})
 
     def _insert(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        seq = self._newest()[0] + 1
-        text = entry_text(seq, self._now(), self._run.name, self._user, kind, body)
+        newest, text, _ = self._newest()
+        moment = self._now()
+        at = read_entry(text).at if text else moment.at
+        back = datetime.fromisoformat(at) - datetime.fromisoformat(moment.at)
+        if back > CLOCK_SLIP:
+            set_back = {"by_s": round(back.total_seconds()), "newest": newest}
+            newest = self._insert_next(newest, moment, "clock.setback", set_back).seq
+        return self._insert_next(newest, moment, kind, body)
+
+    def _insert_next(
+        self, newest: int, moment: Moment, kind: str, body: Mapping[str, Any]
+    ) -> Entry:
+        seq = newest + 1
+        text = entry_text(seq, moment, self._run.name, self._user, kind, body)
         hashes = completed_by(seq - 1, leaf_hash(text), self.node)
         self._db.conn.execute(
             "INSERT INTO entry VALUES (?, ?, ?)", [seq, text.decode(), b"".join(hashes)]
@@ -217,7 +305,8 @@ class AuditDatabase(AuditReader):
 
     def _sign_if_due(self, entry: Entry) -> str | None:
         size, at = self._signed()
-        is_late = datetime.fromisoformat(entry.at) - datetime.fromisoformat(at) >= LONGEST_UNSIGNED
+        since = datetime.fromisoformat(entry.at) - datetime.fromisoformat(at)
+        is_late = abs(since) >= LONGEST_UNSIGNED  # also by a clock that was set back
         if entry.seq - size < MOST_UNSIGNED and not is_late:
             return None
         return self._sign("due", entry.at)

@@ -29,6 +29,7 @@ ENTRIES_FILE = "entries.jsonl"
 """In an archive's folder: one entry's canonical text a line."""
 FIRST = -(1 << 63)
 """No entry of ours is numbered below 1, but somebody else's may be."""
+NONE_ARCHIVED = (1 << 63, b"")
 
 KEEP = "keep the folder as it is and tell the person who keeps the log"
 
@@ -69,9 +70,14 @@ class AuditReader:
         self.path = folder / LOG_FILE
         if not self.path.exists():
             raise missing_log(folder)
-        self._turn = Turn(folder)
-        with self._reading():
-            self._open(read_only=True)
+        with self._our_errors():
+            self._turn = Turn(folder)
+        try:
+            with self._reading():
+                self._open(read_only=True)
+        except BaseException:
+            self._turn.close()
+            raise
 
     def _open(self, *, read_only: bool) -> None:
         # No plugins: whatever else is installed has no business on this connection.
@@ -113,6 +119,7 @@ class AuditReader:
         """
         last = self.size() if last is None else last
         archived = self._archived_texts(first)
+        seq_archived, text_archived = next(archived, NONE_ARCHIVED)
         while True:
             with self._reading():
                 page = self._db.conn.execute(
@@ -123,7 +130,10 @@ class AuditReader:
             if not page:
                 return
             for seq, text, hashes in page:
-                yield Row(seq, next(archived, None) if text is None else text, hashes)
+                while text is None and seq_archived < seq:
+                    seq_archived, text_archived = next(archived, NONE_ARCHIVED)
+                is_there = text is None and seq_archived == seq
+                yield Row(seq, text_archived if is_there else text, hashes)
             first = page[-1][0] + 1
 
     def entries(self, first: int = FIRST, last: int | None = None) -> Iterator[Entry]:
@@ -164,10 +174,10 @@ class AuditReader:
         """The checkpoints made for one of these reasons, as text, oldest first."""
         return [kept.note for kept in self.checkpoints() if kept.why in reasons]
 
-    def inclusion(self, seq: int, size: int) -> list[bytes]:
-        """That entry `seq` is among the first `size`."""
+    def inclusions(self, seqs: Sequence[int], size: int) -> list[list[bytes]]:
+        """That each of these entries is among the first `size`."""
         with self._reading():
-            return inclusion_proof(seq - 1, size, self.node)
+            return [inclusion_proof(seq - 1, size, self.node) for seq in seqs]
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """That the first `new` entries begin with the first `old`."""
@@ -213,16 +223,18 @@ class AuditReader:
         What it cannot see stands in `core.log_check`. Raises: AuditError when not even the
         checkpoints can be read.
         """
-        size = self.size()
-        kept = [*self.checkpoints(), *self._beside()]
-        archived = self.archived()
+        kept = [*self.checkpoints(), *self._beside()]  # first: the log may grow meanwhile
+        size, archived = self.size(), self.archived()
         known = list(witnesses)
-        fault = self._unsigned(kept)
+        fault = None
+        for one in kept:
+            witness = self._kept_witness(one)
+            if witness is None:
+                reason = f"the checkpoint of {one.at} at entry {one.size} is forged"
+                fault = Fault(one.size, one.size, reason)
+                break
+            known.append(witness)
         if fault is None:
-            known += [
-                Witness(one.size, f"checkpoint of {one.at}", read_checkpoint(one.note).root)
-                for one in kept
-            ]
             fault = self._first_fault(known, size, archived)
         newest = next(self.entries(size, size), None) if size and not fault else None
         covered = max((witness.size for witness in known), default=0)
@@ -254,19 +266,16 @@ class AuditReader:
         changed = changed_since(self.folder, before) if before else None
         return Fault(1, 1, f"the log set aside before this one: {changed}") if changed else None
 
-    def _unsigned(self, kept: Sequence[KeptCheckpoint]) -> Fault | None:
-        for checkpoint in kept:
-            try:
-                is_ours = is_signed(checkpoint.note, self.origin, self.public_key, is_signature)
-                said = read_checkpoint(checkpoint.note)
-            except ValueError:
-                is_ours = False
-            if not is_ours or (said.origin, said.size) != (self.origin, checkpoint.size):
-                size = checkpoint.size
-                return Fault(
-                    size, size, f"the checkpoint of {checkpoint.at} at entry {size} is forged"
-                )
-        return None
+    def _kept_witness(self, kept: KeptCheckpoint) -> Witness | None:
+        """None when it is not one of this log, signed by it."""
+        try:
+            said = read_checkpoint(kept.note)
+            is_ours = is_signed(kept.note, self.origin, self.public_key, is_signature)
+        except ValueError:
+            return None
+        if not is_ours or (said.origin, said.size) != (self.origin, kept.size):
+            return None
+        return Witness(said.size, f"checkpoint of {kept.at}", said.root)
 
     def _beside(self) -> list[KeptCheckpoint]:
         """The newest checkpoint as kept beside the database."""
@@ -277,20 +286,20 @@ class AuditReader:
             note = path.read_text(encoding="utf-8")
             return [KeptCheckpoint(read_checkpoint(note).size, "the file beside", "", note)]
 
-    def _archived_texts(self, first: int) -> Iterator[bytes]:
-        """The texts of archived entries from `first` on, as far as their archives are here."""
+    def _archived_texts(self, first: int) -> Iterator[tuple[int, bytes]]:
+        """Archived entries from `first` on, as far as their archives are here: number and text."""
         with self._reading():
             archives = self._db.conn.execute(
-                "SELECT first, folder FROM archive WHERE last >= ? ORDER BY first", [first]
+                "SELECT first, last, folder FROM archive WHERE last >= ? ORDER BY first", [first]
             ).fetchall()
-        for start, folder in archives:
+        for start, last, folder in archives:
             path = self.folder / "archive" / folder / ENTRIES_FILE
             if not path.exists():
-                return
-            with path.open("rb") as file:
+                continue
+            with self._our_errors(), path.open("rb") as file:
                 for seq, line in enumerate(file, start):
-                    if seq >= first:
-                        yield line.removesuffix(b"\n")
+                    if first <= seq <= last:
+                        yield seq, line.removesuffix(b"\n")
 
     def _node(self, level: int, index: int) -> bytes:
         seq = (index + 1) << level
@@ -330,6 +339,11 @@ class AuditReader:
 def origin_of(first_leaf: bytes) -> str:
     """The name of the log that begins with this entry, by its leaf hash."""
     return f"clinic-appliance/{first_leaf.hex()[:16]}"
+
+
+def has_log(folder: Path) -> bool:
+    """Whether there is one, or was."""
+    return (folder / LOG_FILE).exists() or (folder / CHECKPOINT_FILE).exists()
 
 
 def missing_log(folder: Path) -> AuditError:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.edges.private_files import sync_folder
+from appliance.private_files import sync_folder
 
 
 class Run:
@@ -49,8 +49,12 @@ class Turn:
         self._depth = 0
         self._locks: list[int] = []
         if (log_folder / "running").is_dir():
-            for folder in (log_folder, log_folder / "running"):
-                self._locks.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            try:
+                for folder in (log_folder, log_folder / "running"):
+                    self._locks.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            except OSError:
+                self.close()
+                raise
 
     def __enter__(self) -> None:
         if self._depth == 0 and self._locks:

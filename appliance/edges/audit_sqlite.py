@@ -42,7 +42,7 @@ SCHEMA = (
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a database that is there. Raises: sqlite3.Error, OSError."""
-    if _is_wal(path) and sqlite3.sqlite_version_info < FIRST_SOUND_WAL:
+    if is_wal(path) and sqlite3.sqlite_version_info < FIRST_SOUND_WAL:
         raise sqlite3.DatabaseError(
             f"another program set it to WAL mode, which SQLite {sqlite3.sqlite_version} can corrupt"
         )
@@ -73,6 +73,7 @@ def is_chain(connection: sqlite3.Connection) -> bool:
     return "previous" in {name for (name,) in columns}
 
 
-def _is_wal(path: Path) -> bool:
+def is_wal(path: Path) -> bool:
+    """Raises: OSError."""
     with path.open("rb") as file:  # sqlite.org/fileformat.html: read and write version, 2 is WAL
         return b"\x02" in file.read(20)[18:20]

@@ -8,6 +8,9 @@ from appliance.core.entry import Moment
 
 BOOT_NAME = Path("/proc/sys/kernel/random/boot_id")  # Linux: a random name for each boot
 
+UP_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Since the machine's start; on Linux it goes on while the machine sleeps."""
+
 
 def now() -> Moment:
     try:
@@ -15,4 +18,4 @@ def now() -> Moment:
     except OSError:
         boot = ""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Moment(at, boot, time.monotonic_ns() // 1_000_000)
+    return Moment(at, boot, time.clock_gettime_ns(UP_CLOCK) // 1_000_000)

@@ -15,9 +15,11 @@ import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 from fhir.resources.R4B.bundle import Bundle
 
+from appliance.audit_export.fhir import ACTS, audit_event
 from appliance.audit_export.folder import Export, Form, export_log
 from appliance.audit_export.selection import Selection, read_time
-from appliance.core.entry import Moment
+from appliance.core.entry import Moment, entry_text, read_entry
+from appliance.core.kinds import RECORDED
 from appliance.edges.audit_db import AuditDatabase
 from appliance.errors import ApplianceError, AuditError, ConfigError
 
@@ -243,6 +245,8 @@ def test_every_kind_is_a_valid_audit_event(log: AuditDatabase, tmp_path: Path) -
         ("crash.found", "110113", "E", "8"),
         ("log.opened", "110101", "C", "0"),
         ("stop", "110100", "E", "0"),
+        ("user.signin.failed", "110114", "E", "4"),
+        ("release.activated", "110100", "E", "0"),
     ],
 )
 def test_acts_have_their_dicom_codes(
@@ -252,6 +256,18 @@ def test_acts_have_their_dicom_codes(
     event = found[kind]
     assert (event["type"]["code"], event["action"]) == (code, action)
     assert event.get("outcome") == outcome
+
+
+@pytest.mark.parametrize("act", RECORDED)
+def test_every_act_is_a_valid_audit_event_with_its_dicom_codes(act: str) -> None:
+    for phase in ("asked", "done", "failed"):
+        text = entry_text(7, Hourly(0)(), "run", "siti", f"{act}.{phase}", {"account": "ali"})
+        event = audit_event(read_entry(text), text, "clinic-appliance/0123456789abcdef")
+        AuditEvent.model_validate(event)
+        assert event["type"]["code"] == ACTS[act][0] and event["action"] == ACTS[act][2]
+        assert event["subtype"][0]["code"] == f"{act}.{phase}"
+        codes = {one["code"] for one in event["subtype"][1:]} - {"disclose"}
+        assert codes == ({ACTS[act][1]} - {""})
 
 
 def test_an_export_is_a_disclosure_as_balp_has_it(log: AuditDatabase, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Identifiers planted in pictures, paths and questions: none may be in the log or its exports."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -45,9 +46,36 @@ def found_in(folder: Path) -> list[str]:
     ]
 
 
+def keep_on_acting(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is recorded, with the patient wherever something can be typed."""
+    (home / "settings.toml").write_text(f"watch_folder = '{folder}'\n", encoding="utf-8")
+    assert run(["audit", "list", "--last", "1"]) == 0
+    assert run(["audit", "verify", "--checkpoint", str(folder / CANARY)]) == 2
+    assert run(["audit", "export", "--kind", CANARY, str(folder / "export")]) == 2
+    assert run(["audit", "export", "--user", CANARY, str(folder / "export")]) == 0
+    assert found_in(folder / "export") == []
+    name, secret = CANARY.lower(), f"kerusi {CANARY}"
+    for command, code in (
+        (["users", "begin", "siti"], 0),
+        (["users", "signin", name], 2),
+        (["users", "signin", CANARY], 2),
+        (["users", "recover", name, "--agreed", CANARY, name], 2),
+        (["caption", f"{CANARY}.png"], 2),
+        (["users", "signin", "siti"], 0),
+        (["users", "disable", CANARY], 2),
+        (["users", "reset", name], 2),
+        (["caption", f"{CANARY}.png"], 2),
+        (["cases", "purge", "--before", "2020-01-01", "--yes", "--second", CANARY], 2),
+        (["users", "signout"], 0),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{secret}\n" * 3))
+        assert run(command) == code, command
+    (home / "settings.toml").unlink()
+
+
 @pytest.mark.slow
 def test_no_planted_identifier_is_in_the_log_or_its_exports(
-    chest_dicom: Path, home: Path, tmp_path: Path
+    chest_dicom: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(["guidelines", "add", "--sample"]) == 0
     pictures = planted(chest_dicom, tmp_path / f"patient {CANARY}")
@@ -55,6 +83,7 @@ def test_no_planted_identifier_is_in_the_log_or_its_exports(
     assert run(["lookup", f"melanoma {CANARY}"]) == 0
     assert run(["guidelines", "add", pictures[-1]]) == 1
     assert run(["guidelines", "remove", "--yes", f"document of {CANARY}"]) == 1
+    keep_on_acting(tmp_path / f"patient {CANARY}", home, monkeypatch)
     for form in ("jsonl", "csv", "fhir"):
         assert run(["audit", "export", "--format", form, str(tmp_path / form)]) == 0
     for folder in (home / "log", tmp_path / "jsonl", tmp_path / "csv", tmp_path / "fhir"):

@@ -79,12 +79,13 @@ def append_beside_bare(folder: Path, count: int) -> tuple[float, float]:
 
 
 def consultations(folder: Path, count: int) -> list[float]:
-    """Seconds that each consultation spent recording: two entries."""
+    """Seconds that each consultation spent recording: three entries."""
     spent = []
     with AuditDatabase(folder, clock.now) as log:
         for _ in range(count):
             started = time.perf_counter()
-            log.append("caption.asked", {"release": BODY["release"], "prompt": 1})
+            log.append("caption.asked", {"release": BODY["release"], "prompt": 1, "structure": 1})
+            log.append("image.opened", {"image": BODY["image"], "kind": "DICOM"})
             log.append("caption.answered", BODY)
             spent.append(time.perf_counter() - started)
     return spent

@@ -21,10 +21,12 @@ from stand_ins import ports
 
 from appliance.core.consult import consult
 from appliance.core.entry import Entry, Moment, entry_text, read_entry
+from appliance.core.program import Program
 from appliance.edges import audit_sqlite, clock
 from appliance.edges.audit_db import AuditDatabase
 from appliance.errors import AuditError
 
+PROGRAM = Program("1.0", "caption", {"access": "single", "risk": 0.1}, frozenset())
 FAULTS = ("wal-normal", "late-commit", "shown-anyway")
 
 
@@ -79,7 +81,7 @@ def main() -> int:
     if arguments.fault == "wal-normal":
         allow_wal()
     try:
-        with LOGS[arguments.fault](arguments.folder, clock.now) as log:
+        with LOGS[arguments.fault](arguments.folder, clock.now, program=PROGRAM) as log:
             for number in range(arguments.count):
                 result = consult(f"{number}.png", replace(ports(), audit=log), k=0)
                 assert result.entry is not None and result.caption is not None

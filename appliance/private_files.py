@@ -33,6 +33,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """What was written to it stays so after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_private_file(path: Path, content: bytes) -> None:
     """Written aside and renamed into place, mode 0600. Raises: OSError."""
     partial = _written_aside(path, content)
