@@ -6,6 +6,7 @@ knows nothing of passages, and needs neither torch nor a network.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -110,6 +111,7 @@ class Embedder:
 
 def _session(model: bytes) -> Any:
     # onnxruntime takes about a second to load; only embedding needs it.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # from 1.29 on it reports each run to its maker
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -15,7 +15,14 @@ from cpg_store.embed import Embedder
 from cpg_store.errors import IndexDamaged, VectorsDamaged
 from cpg_store.manifest import MANIFEST, embedder_of, made_with, read_manifest, write_manifest
 from cpg_store.passage import Document, Passage
-from cpg_store.storage import REMAKE, failure, make_private, vectors_failure, write_through
+from cpg_store.storage import (
+    REMAKE,
+    copy_database,
+    failure,
+    make_private,
+    vectors_failure,
+    write_through,
+)
 from cpg_store.vectors import DATABASE_FILE, Vectors
 
 _PREFIX = "vectors-"
@@ -83,7 +90,7 @@ class Generations:
         try:
             folder.mkdir(mode=0o700)
             if source:
-                _copy(source, folder)
+                copy_folder(source, folder)
             with closing(Vectors.in_folder(folder)) as vectors:
                 yield vectors
                 vectors.count()  # Chroma takes what was added into its tables before it answers
@@ -138,18 +145,15 @@ def _number(folder: Path) -> int:
     return int(folder.name.removeprefix(_PREFIX))
 
 
-def _copy(source: Path, folder: Path) -> None:
-    """Copy a folder of Chroma, its SQLite file by SQLite, which may be open elsewhere."""
+def copy_folder(source: Path, folder: Path) -> None:
+    """Copy a folder of Chroma, its SQLite file by SQLite, which may be open elsewhere.
+
+    Raises: OSError, VectorsDamaged, StorageFailed.
+    """
     shutil.copytree(
         source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{DATABASE_FILE}*")
     )
     try:
-        original = sqlite3.connect(f"file:{source / DATABASE_FILE}?mode=ro", uri=True)
-        copy = sqlite3.connect(folder / DATABASE_FILE)
-        try:
-            original.backup(copy)
-        finally:
-            original.close()
-            copy.close()
+        copy_database(source / DATABASE_FILE, folder / DATABASE_FILE)
     except sqlite3.Error as exc:
         raise vectors_failure(exc, source) from exc

@@ -75,7 +75,7 @@ class Index:
                 raise IndexMissing(f"there is no guideline index: {directory}", hint)
             _create(directory, embedder, server)
         elif read_format(directory) < FORMAT:
-            with _locked(directory):
+            with locked(directory):
                 upgrade(directory, embedder)
         if not (directory / CATALOGUE).exists() or not (directory / CATALOGUE).stat().st_size:
             message = f"a part of the index is gone: {directory / CATALOGUE}"
@@ -211,7 +211,7 @@ class Index:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _locked(self.directory):
+        with locked(self.directory):
             try:
                 yield
             except OSError as exc:
@@ -227,7 +227,7 @@ class Index:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Raises: IndexBusy, StorageFailed."""
     try:
         lock = (directory / _LOCK).open("w")
@@ -253,7 +253,7 @@ def _create(directory: Path, embedder: Embedder, server: IndexServer | None) -> 
             message = f"the directory holds other files and no index: {directory}"
             raise IndexMissing(message, hint)
         directory.chmod(0o700)
-        with _locked(directory):
+        with locked(directory):
             Catalogue(directory / CATALOGUE).close()
             if server:
                 Replica.create(directory, embedder, server)

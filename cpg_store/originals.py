@@ -10,7 +10,7 @@ from cpg_store.errors import UnreadableDocument
 from cpg_store.index import Index
 from cpg_store.pdf import page_picture
 
-_FOLDER = "documents"
+FOLDER = "documents"
 
 
 def keep_original(index: Index, document_id: str, content: bytes) -> None:
@@ -42,4 +42,4 @@ def document_page(index: Index, document_id: str, page: int) -> bytes:
 
 
 def _path(index: Index, document_id: str) -> Path:
-    return index.directory / _FOLDER / f"{document_id}.pdf"
+    return index.directory / FOLDER / f"{document_id}.pdf"

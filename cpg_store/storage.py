@@ -94,6 +94,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """By SQLite: others may have it open. Raises: sqlite3.Error."""
+    original = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+    copy = sqlite3.connect(target)
+    try:
+        original.backup(copy)
+    finally:
+        original.close()
+        copy.close()
+
+
 def make_private(directory: Path) -> None:
     """Close a directory and all in it to other users."""
     directory.chmod(0o700)

@@ -40,16 +40,16 @@ class Vectors:
         self._place = place
 
     @classmethod
-    def in_folder(cls, folder: Path) -> "Vectors":
+    def in_folder(cls, folder: Path, collection: str = COLLECTION) -> "Vectors":
         """Open the collection in `folder`, made if there is none. Raises: IndexDamaged."""
         refuse_foreign_functions(folder / DATABASE_FILE)
         chromadb, settings = _chromadb()
         with _naming_damage(str(folder)):
             client = chromadb.PersistentClient(str(folder), settings=settings)
-            collection = client.get_or_create_collection(
-                COLLECTION, embedding_function=None, configuration=_COSINE
+            opened = client.get_or_create_collection(
+                collection, embedding_function=None, configuration=_COSINE
             )
-        return cls(client, collection, str(folder))
+        return cls(client, opened, str(folder))
 
     @classmethod
     def on_server(cls, server: IndexServer, collection: str = COLLECTION) -> "Vectors":
@@ -130,6 +130,17 @@ class Vectors:
             )
         pairs = zip(found["ids"][0], found["distances"][0], strict=True)
         return {passage_id: 1 - float(distance) for passage_id, distance in pairs}
+
+    def nearest_kept(
+        self, vector: "NDArray[np.float32]", limit: int
+    ) -> list[tuple[str, float, dict[str, Any]]]:
+        """Give id, cosine and what is kept of each of the nearest, nearest first."""
+        with _naming_damage(self._place):
+            found = self._collection.query(
+                query_embeddings=[vector], n_results=limit, include=["distances", "metadatas"]
+            )
+        rows = zip(found["ids"][0], found["distances"][0], found["metadatas"][0], strict=True)
+        return [(each, 1 - float(distance), dict(kept)) for each, distance, kept in rows]
 
     def of(self, passage_ids: Sequence[str]) -> dict[str, "NDArray[np.float32]"]:
         """Give the stored vectors of these passages."""

@@ -1,12 +1,13 @@
 """A consultation as JSON: the contract of `caption --json`, and what is kept of a case."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appliance.core.consult import Consultation
+if TYPE_CHECKING:
+    from appliance.core.consult import Consultation  # which keeps what is made here
 
 
-def answer_json(result: Consultation) -> dict[str, Any]:
+def answer_json(result: "Consultation") -> dict[str, Any]:
     """All keys always there, null when unknown."""
     picture, decision, entry, error = result.picture, result.decision, result.entry, result.error
     image: dict[str, Any] = {"path": result.path}
@@ -26,6 +27,7 @@ def answer_json(result: Consultation) -> dict[str, Any]:
             "demonstration": result.release.demonstration,
         },
         "audit": {"seq": entry.seq, "hash": entry.hash} if entry else None,
+        "case": result.case_id,
         "timings_ms": result.timings_ms,
         "error": {"code": error.code, "message": error.message, "hint": error.hint}
         if error

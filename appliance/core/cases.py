@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from appliance.core.entry import Entry
 from appliance.core.ports import Picture
 
 Verdict = Literal["accepted", "corrected", "rejected"]
@@ -53,14 +54,21 @@ class Wanted:
     """In the path, the reference, the note or a label."""
 
 
-class Cases(Protocol):
-    """All may raise CaseError."""
+class CaseKeeper(Protocol):
+    """What a consultation needs of them. All may raise CaseError."""
 
-    def keep(self, user: str, answer: Mapping[str, Any], picture: Picture | None) -> Case:
-        """Committed when it returns; before the outcome's entry, so `audit` is still null."""
+    def keep(self, asked: Entry, answer: Mapping[str, Any], picture: Picture | None) -> Case:
+        """Committed when it returns; before the outcome's entry, so `audit` is still null.
+
+        Time and user are those of `asked`, the entry that recorded the intent.
+        """
 
     def prove(self, case_id: str, seq: int, entry_hash: str) -> None:
-        """Name the entry that records the outcome; until then `find` does not show the case."""
+        """Name the entry that records the outcome; until then nobody is shown the case."""
+
+
+class Cases(CaseKeeper, Protocol):
+    """All may raise CaseError."""
 
     def get(self, case_id: str) -> Case | None: ...
 
@@ -79,4 +87,5 @@ class Cases(Protocol):
     def impress(self, case_id: str, label: str) -> None: ...
 
     def purge(self, before: str) -> int:
-        """Forget the cases asked before this time (UTC, ISO 8601), beyond recovery; how many."""
+        """Forget the cases asked before this time (UTC, ISO 8601), so that nothing of them is left
+        in the store's files; how many."""

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from appliance.core.answer import answer_json
 from appliance.core.caption import Caption, CaptionFormatError, parse_caption
+from appliance.core.cases import CaseKeeper
 from appliance.core.decision import Decision, believe, decide
 from appliance.core.entry import Entry
 from appliance.core.gate import NOT_FITTED, Refusal, refusal, unfamiliar
@@ -25,7 +27,8 @@ from appliance.core.ports import (
 )
 from appliance.core.query import GuidelineQuery, caption_queries
 from appliance.core.scope import limits
-from appliance.errors import ApplianceError, AuditError, ImageError, ModelError
+from appliance.core.structure import STRUCTURE_VERSION
+from appliance.errors import ApplianceError, AuditError, CaseError, ImageError, ModelError
 
 Stage = Literal["opening", "reading", "looking up", "recording"]
 
@@ -43,6 +46,10 @@ class Ports:
     """Monotonic seconds."""
     risk: float
     """The site's risk target, one that the release has thresholds for."""
+    cases: CaseKeeper | None = None
+    """None: nothing is kept to come back to."""
+    cancel: Callable[[], None] = lambda: None
+    """From another thread: the reading in progress ends at once, with a ModelError."""
 
 
 @dataclass
@@ -62,6 +69,8 @@ class Consultation:
     entry: Entry | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     error: ApplianceError | None = None
+    case_id: str | None = None
+    """Under which it is kept; None where it is not."""
 
 
 def consult(
@@ -69,14 +78,13 @@ def consult(
 ) -> Consultation:
     """Caption one picture and find at most `k` passages.
 
-    A picture that fails comes back with `error` set, recorded. Raises: AuditError, when the act
-    could not be recorded and so must not be shown.
+    A picture that fails comes back with `error` set, recorded. A case that cannot be kept is said
+    in `limits`: the record is what counts. Raises: AuditError, when the act could not be recorded
+    and so must not be shown.
     """
     release = ports.captioner.release
     result = Consultation(path, release)
-    ports.audit.append(
-        "caption.asked", {"release": release.sha256, "prompt": release.prompt_version}
-    )
+    asked = ports.audit.append("caption.asked", _made_with(release))
     try:
         _answer(result, ports, k, progress)
     except AuditError:
@@ -88,7 +96,9 @@ def consult(
         ports.audit.append("caption.answered", unforeseen)
         raise
     progress("recording")
+    _keep(result, asked, ports.cases)
     result.entry = ports.audit.append("caption.answered", _outcome(result, ports.audit))
+    _prove(result, result.entry, ports.cases)
     return result
 
 
@@ -104,6 +114,8 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     release = result.release
     progress("opening")
     result.picture = ports.images.open(result.path, release.image_size)
+    mark = ports.audit.image_mark(result.picture.sha256)
+    ports.audit.append("image.opened", {"image": mark, "kind": result.picture.kind})
     _refuse(refusal(release.gate, result.picture.measures), result.path)
     lap("open")
 
@@ -119,7 +131,7 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
 
     if ports.guidelines is not None:
         progress("looking up")
-        queries = caption_queries(result.decision, result.caption)
+        queries = caption_queries(result.decision, result.caption, result.domain)
         result.passages = find_passages(ports.guidelines, queries, k)
         lap("lookup")
 
@@ -176,12 +188,40 @@ def _refuse(found: Refusal | None, path: str) -> None:
         raise ImageError(message, found.hint, code=found.code)
 
 
+def _keep(result: Consultation, asked: Entry, cases: CaseKeeper | None) -> None:
+    if cases is not None:
+        try:
+            result.case_id = cases.keep(asked, answer_json(result), result.picture).case_id
+        except CaseError as exc:
+            _unkept(result, exc)
+
+
+def _prove(result: Consultation, entry: Entry, cases: CaseKeeper | None) -> None:
+    if cases is not None and result.case_id is not None:
+        try:
+            cases.prove(result.case_id, entry.seq, entry.hash)
+        except CaseError as exc:
+            _unkept(result, exc)
+
+
+def _unkept(result: Consultation, exc: CaseError) -> None:
+    result.case_id = None
+    result.limits = (*result.limits, f"recorded, but not kept as a case: {exc.message}")
+
+
+def _made_with(release: ReleaseCard) -> dict[str, Any]:
+    return {
+        "release": release.sha256,
+        "prompt": release.prompt_version,
+        "structure": STRUCTURE_VERSION,
+    }
+
+
 def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
     """What the log keeps: no path, no name, and the picture only by its keyed hash."""
     picture, error = result.picture, result.error
     return {
-        "release": result.release.sha256,
-        "prompt": result.release.prompt_version,
+        **_made_with(result.release),
         "image": audit.image_mark(picture.sha256) if picture else None,
         "caption": asdict(result.caption) if result.caption else None,
         "label_probabilities": {k: round(p, 6) for k, p in result.label_probabilities.items()},
@@ -189,4 +229,5 @@ def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
         "passages": [passage.passage_id for passage in result.passages],
         "timings_ms": result.timings_ms,
         "error": error.code if error else None,
+        "case": result.case_id,
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import SETTINGS_FILE, load_config
+from appliance.config import SETTINGS_FILE, load_config, write_setting
 from appliance.errors import ConfigError
 
 
@@ -56,3 +56,46 @@ def test_the_risk_target_is_a_tenth_unless_a_site_says_otherwise(home: Path) -> 
     environment = write(home, "risk = 0.05\n")
     assert load_config(environment, {}).risk == 0.05
     assert load_config({**environment, "APPLIANCE_RISK": "0.29"}, {}).risk == 0.29
+
+
+def test_a_setting_is_written_and_the_rest_of_the_file_stays(home: Path) -> None:
+    environment = write(home, '# ours\npassages = 2 # agreed\nrelease = "file"\n\n# end\n')
+    assert write_setting(home, "passages", "5") == 5
+    assert write_setting(home, "watch_folder", 'C:\\in "box"\u00e9') == 'C:\\in "box"\u00e9'
+    assert write_setting(home, "plain", "true") is True
+    text = (home / SETTINGS_FILE).read_text(encoding="utf-8")
+    assert text.startswith('# ours\npassages = 5\nrelease = "file"\n\n# end\nwatch_folder = ')
+    config = load_config(environment, {})
+    assert (config.passages, config.plain, config.release) == (5, True, "file")
+    assert config.watch_folder == 'C:\\in "box"\u00e9'
+    assert (home / SETTINGS_FILE).stat().st_mode & 0o777 == 0o600
+    assert list(home.iterdir()) == [home / SETTINGS_FILE]
+
+
+def test_a_first_setting_makes_the_file(home: Path) -> None:
+    write_setting(home, "risk", "0.05")
+    assert (home / SETTINGS_FILE).read_text() == "risk = 0.05\n"
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "complaint"),
+    [
+        ("pasages", "3", "did you mean `passages`"),
+        ("user", "amin", "no such setting"),
+        ("passages", "many", "`passages`"),
+        ("passages", "99", "0 to 50"),
+        ("theme", "pink", "dark, light, contrast"),
+        ("risk", "nan", "`risk`"),
+        ("embedder", "a\x7fb", "cannot be set"),
+        ("release", "x", "cannot be set"),
+    ],
+)
+def test_a_setting_that_cannot_be_leaves_the_file_as_it_was(
+    home: Path, key: str, text: str, complaint: str
+) -> None:
+    write(home, 'release = """\nfile"""\n')
+    before = (home / SETTINGS_FILE).read_bytes()
+    with pytest.raises(ConfigError, match=complaint):
+        write_setting(home, key, text)
+    assert (home / SETTINGS_FILE).read_bytes() == before

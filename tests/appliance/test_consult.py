@@ -15,12 +15,16 @@ def test_an_answer_is_recorded_before_it_is_given() -> None:
     assert result.caption == CAPTION
     assert result.decision is not None and result.decision.labels == ("melanoma",)
     assert [passage.passage_id for passage in result.passages] == ["melanoma-0", "melanoma-1"]
-    assert [entry.kind for entry in audit.entries] == ["caption.asked", "caption.answered"]
+    kinds = [entry.kind for entry in audit.entries]
+    assert kinds == ["caption.asked", "image.opened", "caption.answered"]
+    opened, answered = (entry.body for entry in audit.entries[1:])
+    assert opened == {"image": answered["image"], "kind": "PNG"}
+    assert (answered["release"], answered["prompt"], answered["structure"]) == ("ab" * 32, 1, 1)
     assert result.entry == audit.entries[-1]
     assert audit.entries[-1].body["passages"] == ["melanoma-0", "melanoma-1"]
 
 
-@pytest.mark.parametrize("full_at", [1, 2])
+@pytest.mark.parametrize("full_at", [1, 2, 3])
 def test_nothing_is_given_that_could_not_be_recorded(full_at: int) -> None:
     with pytest.raises(AuditError):
         consult("x.png", ports(audit=MemoryLog(full_at)), k=2)
