@@ -1,6 +1,8 @@
 """Settings: a flag beats `APPLIANCE_*`, which beats settings.toml, which beats the default."""
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -38,6 +40,11 @@ class Config:
     index_server: str = ""
     """Address of a Chroma server that keeps the guideline index, as http://host:port; empty: the
     index lies in this home."""
+    atlas_cases: int = 0
+    """Nearest reference cases beside a consultation (0 to 50); 0: none, and no warning where they
+    disagree with the caption."""
+    atlas_encoder: str = ""
+    """Folder of a CLIP-type picture and text encoder for the atlas; empty: the release's tower."""
     access: str = "single"
     """single: one person's machine, nobody signs in; users: everybody signs in."""
     idle_lock_s: int = 300
@@ -56,6 +63,8 @@ class Config:
     """Folder whose pictures make the screen's worklist; empty: none."""
     user: str = ""
     """Who acts; set by signing in, never by a file or a variable."""
+    command: str = ""
+    """What the person ran, as `audit list`, without what was given to it; set by the program."""
 
     @property
     def releases_folder(self) -> Path:
@@ -64,6 +73,11 @@ class Config:
     @property
     def index_folder(self) -> Path:
         return self.home / "index"
+
+    @property
+    def atlas_folder(self) -> Path:
+        """Atlases that were added, and the indexes made of them."""
+        return self.home / "atlas"
 
     @property
     def log_folder(self) -> Path:
@@ -77,6 +91,11 @@ class Config:
     @property
     def users_folder(self) -> Path:
         return self.home / "users"
+
+    @property
+    def worklist_folder(self) -> Path:
+        """Pictures that are still to be read: paths, which may name a patient."""
+        return self.home / "worklist"
 
     @property
     def measuring_folder(self) -> Path:
@@ -95,7 +114,9 @@ class Config:
 
 
 SETTINGS = {
-    field.name: field.type for field in fields(Config) if field.name not in ("home", "user")
+    field.name: field.type
+    for field in fields(Config)
+    if field.name not in ("home", "user", "command")
 }
 
 KINDS: dict[Any, str] = {
@@ -110,8 +131,11 @@ CHOICES = {
     "language": ("en", "ms"),
     "theme": ("dark", "light", "contrast"),
 }
+PLACES = frozenset({"atlas_encoder", "embedder", "index_server", "watch_folder"})
+"""Settings that may name more than a setting should; the log keeps a keyed hash of them."""
 RANGES = {
     "passages": (0, 50),
+    "atlas_cases": (0, 50),
     "threads": (0, 512),
     "timeout_s": (1, 86_400),
     "idle_lock_s": (30, 3600),
@@ -126,6 +150,11 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
     for key in SETTINGS:
         variable = f"APPLIANCE_{key.upper()}"
         if environment.get(variable):
+            if key == "access" and chosen.get("access") == "users":
+                raise ConfigError(
+                    f"{variable} cannot change what {home / SETTINGS_FILE} says",
+                    f"unset {variable}",
+                )
             chosen[key] = _typed(key, environment[variable], variable)
         if flags.get(key) is not None:
             chosen[key] = flags[key]
@@ -146,6 +175,52 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
             f"give {RISK} for one picture in ten",
         )
     return config
+
+
+def write_setting(home: Path, key: str, text: str) -> Any:
+    """Put a setting into settings.toml, its other lines and comments as they are; the value that it
+    then has. Written aside and renamed.
+
+    Raises: ConfigError, and the file is as it was, when there is no such setting, the value cannot
+    be used, or the file cannot be written.
+    """
+    from appliance.private_files import make_private_folder, write_private_file
+
+    path = home / SETTINGS_FILE
+    if key not in SETTINGS:
+        raise _unknown(key, str(path))
+    value = _typed(key, text, "what you gave")
+    load_config({HOME_VARIABLE: str(home)}, {key: value})
+    try:
+        present = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        settled = _with_setting(present, key, value)
+        if not _says(settled, {**tomllib.loads(present), key: value}):
+            raise ConfigError(
+                f"`{key}` cannot be set to {value!r} in {path}", "change that line in an editor"
+            )
+        write_private_file(make_private_folder(home) / SETTINGS_FILE, settled.encode())
+    except OSError as exc:
+        raise ConfigError(
+            f"the settings cannot be written ({exc}): {path}",
+            "make room, and check the folder's permissions",
+        ) from exc
+    return value
+
+
+def _says(text: str, table: Mapping[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == table
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _with_setting(present: str, key: str, value: object) -> str:
+    # What JSON writes for a text, a number or a truth value is TOML, too (toml.io, v1.0.0).
+    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    is_set = re.compile(rf"""^[ \t]*["']?{key}["']?[ \t]*=.*$""", re.MULTILINE)
+    if is_set.search(present):
+        return is_set.sub(lambda _: line, present, count=1)
+    return f"{present.rstrip()}\n{line}\n".lstrip()
 
 
 def _home(environment: Mapping[str, str]) -> Path:
@@ -170,14 +245,18 @@ def _file_settings(path: Path) -> dict[str, Any]:
         ) from exc
     for key, value in table.items():
         if key not in SETTINGS:
-            near = difflib.get_close_matches(key, SETTINGS, 1)
-            meant = f"; did you mean `{near[0]}`?" if near else ""
-            raise ConfigError(
-                f"no such setting `{key}` in {path}{meant}", "known: " + ", ".join(SETTINGS)
-            )
+            raise _unknown(key, str(path))
         if type(value) is not SETTINGS[key]:
             raise _wrong_type(key, value, str(path))
     return table
+
+
+def _unknown(key: str, where: str) -> ConfigError:
+    near = difflib.get_close_matches(key, SETTINGS, 1)
+    meant = f"; did you mean `{near[0]}`?" if near else ""
+    return ConfigError(
+        f"no such setting `{key}` in {where}{meant}", "known: " + ", ".join(SETTINGS)
+    )
 
 
 def _typed(key: str, text: str, where: str) -> Any:

@@ -8,8 +8,12 @@
       ModelFileError           a model file that cannot become a release         exit 1
       GuidelineError           a document cannot be read or indexed              exit 1
         GuidelineIndexError    no usable guideline index on this machine         exit 3
+      AtlasError               the atlas cannot be read or searched              exit 1
+        AtlasMissingError      no atlas for this release on this machine         exit 3
       CaseError                the kept cases cannot be read or written          exit 1
+      BackupError              a backup cannot be made, opened or restored       exit 1
       AccessError              nobody signed in, or this role may not            exit 2
+      KitError                 a kit that is not whole, or cannot be installed   exit 1
       AuditError               the log is broken or cannot be written            exit 4
         AuditMissingError      there is no log on this machine yet               exit 3
 
@@ -63,13 +67,30 @@ class GuidelineIndexError(GuidelineError):
     exit_code = 3
 
 
+class AtlasError(ApplianceError):
+    code = "atlas"
+
+
+class AtlasMissingError(AtlasError):
+    code = "atlas-missing"
+    exit_code = 3
+
+
 class CaseError(ApplianceError):
     code = "case"
+
+
+class BackupError(ApplianceError):
+    code = "backup"
 
 
 class AccessError(ApplianceError):
     code = "access"
     exit_code = 2
+
+
+class KitError(ApplianceError):
+    code = "kit"
 
 
 class AuditError(ApplianceError):

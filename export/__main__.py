@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from appliance.release.manifest import VISION_ENCODERS
+from appliance.release.shelf import BUILT_IN
 from export.card import DEMONSTRATION, read_card
 from export.errors import ExportError
 from training.plain_errors import plain_errors
 
 if TYPE_CHECKING:
+    from export.atlas import Carried
     from export.pair import ProjectorKind, TextKind
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -200,6 +202,58 @@ def embedder(folder: Path, out: Path, texts: Path | None, threads: int) -> None:
         found = write_embedder(folder, out, compared, threads, _say)
     for precision, figures in found.items():
         _say(f"{precision}  {figures}")
+    click.echo(out)
+
+
+@main.command()
+@click.argument("model", type=FOLDER)
+@click.argument("out", type=click.Path(path_type=Path))
+def encoder(model: Path, out: Path) -> None:
+    """Write the CLIP or SigLIP checkpoint MODEL (as MedSigLIP) as the ONNX folder of an atlas."""
+    from export.encoder_folder import write_encoder_folder
+
+    with plain_errors(ExportError):
+        _say(str(write_encoder_folder(model, out, _say)))
+    click.echo(out)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--data", type=FOLDER, required=True, help="Folder with the three data sets.")
+@click.option("--captions", type=FILE, required=True)
+@click.option("--heads", type=FILE, help="What `python -m training atlas heads` wrote.")
+@click.option("--tower", type=FOLDER, default=BUILT_IN, help="Release, or what `encoder` wrote.")
+@click.option("--run", type=click.Path(path_type=Path), default=Path(".runs/atlas"))
+@click.option("--name", default="demonstration", show_default=True)
+@click.option(
+    "--pictures",
+    type=click.Choice(["none", "open", "noncommercial"]),
+    default="open",
+    show_default=True,
+    help="Carry those whose licence lets anybody pass them on, or nobody for gain, or none.",
+)
+@click.option("--per-label", type=click.IntRange(1), help="Most cases of a label; else all.")
+@click.option("--without", multiple=True, metavar="DATASET", help="Leave it out altogether.")
+@click.option("--threads", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
+def atlas(
+    out: Path,
+    data: Path,
+    captions: Path,
+    heads: Path | None,
+    tower: Path,
+    run: Path,
+    name: str,
+    pictures: "Carried",
+    per_label: int | None,
+    without: tuple[str, ...],
+    threads: int,
+) -> None:
+    """Write an atlas of reference cases, of the training split, in the new folder OUT."""
+    from export.atlas import AtlasOrder, write_atlas
+
+    order = AtlasOrder(name, pictures, per_label, frozenset(without))
+    with plain_errors(ExportError):
+        write_atlas(order, tower, heads, data, captions, run, out, threads, _say)
     click.echo(out)
 
 

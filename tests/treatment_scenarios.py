@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from appliance.core.labels import Domain
 from appliance.core.treatment import Severity
 from training.evaluation.questions import Question
 
@@ -30,7 +31,7 @@ class Scenario:
     """Empty for one that stands alone."""
     third: Third
     """The operating point is chosen on the first two; figures are of the held one."""
-    domain: str
+    domain: Domain
     label: str
     """The image's true label."""
     image: int

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from training.atlas.command import atlas
 from training.evaluation.command import compare, evaluate, report
 from training.evaluation.judging_command import judge
 from training.measured.command import measured
 from training.qlora.command import qlora
 from training.recipe import read_recipe
 from training.teach.command import teach
+from training.treatment.command import treatment, treatment_optimise
 
 DEMONSTRATION = Path(__file__).parent / "configs" / "demonstration.toml"
 
@@ -53,10 +55,13 @@ def main() -> None:
 main.add_command(teach)
 main.add_command(measured)
 main.add_command(qlora)
+main.add_command(atlas)
 main.add_command(evaluate)
 main.add_command(compare)
 main.add_command(judge)
 main.add_command(report)
+main.add_command(treatment)
+main.add_command(treatment_optimise)
 
 
 @main.command()

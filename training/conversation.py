@@ -18,6 +18,9 @@ class Conversation:
     weights: tuple[float, ...]
     """How much each token counts in the loss: 0 for what the model is given."""
     is_image: tuple[bool, ...]
+    branch: tuple[int, ...] = ()
+    """For several answers to one prompt: of each token the answer it belongs to, -1 in the prompt.
+    An answer sees the prompt and itself. Empty: one answer."""
 
 
 def prompt_ids(tokenizer: Any, image_tokens: int) -> list[int]:

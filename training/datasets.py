@@ -1,9 +1,11 @@
-"""The three public data sets as one list of examples.
+"""The three public data sets as one list of examples, and the shards of clinics beside them.
 
 Owns how each data set's columns become a label, a split and a group. The files are parquet with
-one row an image: encoded bytes in `image`, and `label`, `group`, `split` beside it.
+one row an image: encoded bytes in `image`, and `label`, `group`, `split` beside it. A shard is a
+folder that `appliance cases corrections` wrote. No teacher is ever asked about its pictures.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,8 +80,37 @@ def read_examples(folder: Path) -> tuple[list[Example], int]:
     return examples, left_out
 
 
+def read_corrections(folder: Path) -> list[Example]:
+    """The captioned images of the clinics' shards in `folder`, which are data sets of their own.
+
+    Raises: DatasetError naming file and line.
+    """
+    labels = label_set()
+    examples = []
+    for file in sorted(folder.glob("clinic-*/captions.jsonl")):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                example = Example(
+                    *(file.parent.name, int(row["row"]), row["label"]),
+                    *(labels.domain_of(row["label"]), str(row["group"]), row["split"]),
+                )
+            except (ValueError, KeyError, TypeError) as exc:
+                raise DatasetError(
+                    f"{file}, line {number}: not a captioned image of labels.toml"
+                ) from exc
+            if row["dataset"] != file.parent.name:
+                raise DatasetError(
+                    f"{file}: the shard is called {row['dataset']}; give its folder that name back"
+                )
+            examples.append(example)
+    return examples
+
+
 def encoded_images(folder: Path, dataset: str) -> list[bytes]:
     """The encoded image of every row, in row order."""
+    if (folder / dataset).is_dir():
+        return [path.read_bytes() for path in sorted((folder / dataset / "images").glob("*.png"))]
     import pyarrow.parquet as pq
 
     column = pq.read_table(folder / f"{dataset}.parquet", columns=["image"])["image"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from appliance.cli.diagnostics import print_error, print_note
+from appliance.cli.guard import act
 from appliance.cli.output import (
     NOT_FOR_CLINICAL_USE,
     NOT_MEASURED,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--no-lookup", is_flag=True, help="Find no guideline passages.")
 @click.option("--find-text", "burned_text", flag_value="report", help="Count text in the picture.")
 @click.option("--mask-text", "burned_text", flag_value="mask", help="Paint text in it over.")
+@act("consult")
 @click.pass_obj
 def caption(
     config: Config,
@@ -58,9 +60,9 @@ def caption(
     from appliance.edges.result_file import ResultFile
     from appliance.wiring import open_consultation  # with its edges: numpy, SQLite
 
-    config = config if k is None else replace(config, passages=k)
+    passages = config.passages if k is None else k
     config = config if burned_text is None else replace(config, burned_in_text=burned_text)
-    lookup = config.passages > 0 and not no_lookup
+    lookup = passages > 0 and not no_lookup
     found = find_pictures(images, sys.stdin.buffer)
     with ExitStack() as stack:
         ports = stack.enter_context(open_consultation(config, lookup=lookup))
@@ -76,7 +78,7 @@ def caption(
                 print_consultation(result, looked_up=lookup)
 
         is_answered = kept.holds if kept else lambda path: False
-        tally = caption_each(found.paths, ports, config.passages, is_answered, show)
+        tally = caption_each(found.paths, ports, passages, is_answered, show)
     if len(found.paths) > 1 or out:
         print_note(tally.summary(found.passed_over))
     if tally.is_stopped:
@@ -98,6 +100,8 @@ def print_consultation(result: "Consultation", *, looked_up: bool) -> None:
         _print_answer(result, looked_up)
     if result.entry is not None:
         print_field("record", f"entry {result.entry.seq} ({result.entry.hash[:12]})")
+    if result.case_id is not None:
+        print_field("case", result.case_id)
     print_line()
 
 

@@ -1,6 +1,6 @@
 """`appliance check`: does a treatment fit what the picture shows?"""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +38,6 @@ def check(config: Config, image: str, treatment: str, finding: str, as_json: boo
     from appliance.core.check import check as check_treatment
     from appliance.wiring import open_consultation, open_rules
 
-    config = replace(config, passages=0)
     book = open_rules(config)
     with open_consultation(config, lookup=True) as ports:
         question = Question(image, treatment, finding)

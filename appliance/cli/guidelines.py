@@ -10,6 +10,7 @@ import click
 
 from appliance.cli.caption import print_passage
 from appliance.cli.diagnostics import print_error, print_note
+from appliance.cli.guard import act
 from appliance.cli.output import print_json, print_line
 from appliance.config import Config
 from appliance.core.labels import DOMAINS
@@ -30,6 +31,7 @@ def guidelines() -> None:
 @click.option("--superseded-by", metavar="EDITION", help="What took its place, if anything has.")
 @click.option("--review-due", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="YYYY-MM-DD.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@act("guideline.change")
 @click.pass_obj
 def add(
     config: Config,
@@ -84,6 +86,7 @@ def add(
 
 @guidelines.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@act("guideline.read")
 @click.pass_obj
 def list_documents(config: Config, as_json: bool) -> None:
     """Documents in the index."""
@@ -102,6 +105,7 @@ def list_documents(config: Config, as_json: bool) -> None:
 @guidelines.command("remove")
 @click.argument("document_id")
 @click.confirmation_option(prompt="Remove this document from the index?")
+@act("guideline.change")
 @click.pass_obj
 def remove(config: Config, document_id: str) -> None:
     """Remove one document (its id is in `guidelines list`)."""
@@ -123,6 +127,7 @@ def _loggable(document_id: str) -> str:
 
 
 @guidelines.command("check")
+@act("guideline.read")
 @click.pass_obj
 def check(config: Config) -> int:
     """Check that the index is whole."""
@@ -138,6 +143,7 @@ def check(config: Config) -> int:
 
 
 @guidelines.command("rebuild")
+@act("guideline.change")
 @click.pass_obj
 def rebuild(config: Config) -> None:
     """Make the vectors anew, with the embedder that is set; lookups go on meanwhile."""
@@ -163,6 +169,7 @@ def rebuild(config: Config) -> None:
 @click.option("--grade", help="Only recommendations of this grade, as A, strong or conditional.")
 @click.option("--language", type=click.Choice(LANGUAGES), help="Only passages in this language.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@act("lookup")
 @click.pass_obj
 def lookup(
     config: Config, /, text: tuple[str, ...], k: int | None, as_json: bool, **within: Any

@@ -8,21 +8,30 @@ from typing import Any
 import click
 
 from appliance import __version__
+from appliance.cli.atlas import atlas
 from appliance.cli.audit import audit
+from appliance.cli.backup import backup, restore
 from appliance.cli.caption import caption
+from appliance.cli.cases import cases
 from appliance.cli.check import check
 from appliance.cli.diagnostics import print_error
+from appliance.cli.doctor import doctor
 from appliance.cli.faults import keep_fault
 from appliance.cli.guidelines import guidelines, lookup
+from appliance.cli.kit import kit
 from appliance.cli.release import release
 from appliance.cli.settings import config as config_command
+from appliance.cli.tui import is_terminal, tui
+from appliance.cli.users import users
 from appliance.config import load_config
 from appliance.errors import ApplianceError
 
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+)
 @click.version_option(__version__, prog_name="appliance")
 @click.option("--release", metavar="NAME", help="Model release to use.")
 @click.option("--threads", type=int, metavar="N", help="Processor threads (0: all cores).")
@@ -35,12 +44,32 @@ def main(context: click.Context, /, **flags: Any) -> None:
     caption, how sure it is, the passages with document, edition and page, and a record come out.
 
     Exit codes: 0 done; 1 the work failed; 2 usage or settings; 3 no release or index; 4 the
-    audit log; 130 interrupted.
+    audit log; 130 interrupted. Without a command, on a terminal, the screen opens.
     """
     context.obj = load_config(os.environ, flags)
+    if context.invoked_subcommand is None:
+        if not is_terminal():
+            raise click.exceptions.NoArgsIsHelpError(context)
+        context.invoke(tui)
 
 
-for command in (caption, check, lookup, guidelines, audit, release, config_command):
+for command in (
+    caption,
+    cases,
+    check,
+    lookup,
+    guidelines,
+    atlas,
+    audit,
+    release,
+    users,
+    config_command,
+    doctor,
+    backup,
+    restore,
+    kit,
+    tui,
+):
     main.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.diagnostics import print_note, print_progress
+from appliance.cli.guard import act
 from appliance.cli.output import print_field, print_json, print_line, print_row
 from appliance.cli.release_card import print_release
 from appliance.config import SETTINGS_FILE, Config
@@ -36,6 +37,7 @@ SHOWN_LEFT_OUT = 5
     help="For measuring the machine; 0 leaves it out.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@act("release.change")
 @click.pass_obj
 def measure(
     config: Config,
@@ -65,6 +67,7 @@ def measure(
 
 
 def _measure_images(config: Config, found: "Release", source: Path, as_json: bool) -> "Release":
+    from appliance.core.record import recorded
     from appliance.release.kept_answers import KeptAnswers
     from appliance.release.labelled_images import read_labelled
     from appliance.release.measuring import (
@@ -73,22 +76,27 @@ def _measure_images(config: Config, found: "Release", source: Path, as_json: boo
         refuse_built_in,
         write_measurement,
     )
-    from appliance.wiring import open_captioner, open_images
+    from appliance.wiring import open_audit, open_captioner, open_images
 
     refuse_built_in(found)
     images, left_out = read_labelled(source, found.card.labels, print_progress)
     with (
-        KeptAnswers(config.measuring_folder, found) as kept,
-        open_captioner(found, config.threads) as captioner,
+        open_audit(config) as audit,
+        recorded(audit, "release.measure", {"release": found.card.sha256}) as outcome,
     ):
-        answered, failed = answer_all(
-            images, captioner, open_images(), kept, time.monotonic, print_progress
-        )
-    print_progress("")
-    left_out += failed
-    _print_left_out(config, found.name, left_out)
-    measurement = measure(found.card.labels, answered, len(left_out), _today())
-    written = write_measurement(found, measurement)
+        with (
+            KeptAnswers(config.measuring_folder, found) as kept,
+            open_captioner(found, config.threads) as captioner,
+        ):
+            answered, failed = answer_all(
+                images, captioner, open_images(), kept, time.monotonic, print_progress
+            )
+        print_progress("")
+        left_out += failed
+        _print_left_out(config, found.name, left_out)
+        measurement = measure(found.card.labels, answered, len(left_out), _today())
+        written = write_measurement(found, measurement)
+        outcome |= {"release": written.card.sha256, "images": len(answered)}
     if as_json:
         print_json({"release": found.name, **_measurement_json(measurement)})
     else:

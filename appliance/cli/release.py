@@ -1,29 +1,36 @@
 """`appliance release`: the model releases on this machine."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from appliance.cli.diagnostics import print_error, print_note, print_progress
+from appliance.cli.guard import act
 from appliance.cli.measure import measure
 from appliance.cli.output import print_json, print_line, print_row
 from appliance.cli.release_card import print_release, warnings_of
 from appliance.config import Config
 from appliance.errors import ReleaseError
 
+if TYPE_CHECKING:
+    from appliance.release.manifest import Release
+
 FILE = click.Path(path_type=Path)
 
 
 @click.group()
 def release() -> None:
-    """List, show, verify, import and measure model releases."""
+    """List, show, verify, import, measure and activate model releases."""
 
 
 release.add_command(measure)
 
 
 @release.command("list")
+@act("release.read")
 @click.pass_obj
 def list_releases(config: Config) -> None:
     """Releases on this machine; the one in use is marked."""
@@ -43,6 +50,7 @@ def list_releases(config: Config) -> None:
 @release.command("show")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
+@act("release.read")
 @click.pass_obj
 def show(config: Config, name: str | None, as_json: bool) -> None:
     """What a release is made of and how well it was measured (default: the one in use)."""
@@ -57,6 +65,7 @@ def show(config: Config, name: str | None, as_json: bool) -> None:
 
 @release.command("verify")
 @click.argument("name", required=False)
+@act("release.read")
 @click.pass_obj
 def verify(config: Config, name: str | None) -> None:
     """Check every file of a release against its manifest."""
@@ -81,6 +90,7 @@ def verify(config: Config, name: str | None) -> None:
     show_default=True,
     help="Name the labels in the prompt, or ask as this project's training does.",
 )
+@act("release.change")
 @click.pass_obj
 def import_release(
     config: Config,
@@ -97,25 +107,29 @@ def import_release(
     are checked before they are loaded, copied, and tried on drawings: a projector of another
     model is refused. The release abstains on every picture until `appliance release measure`.
     """
+    from appliance.core.record import recorded
     from appliance.release.importing import Wanted, import_pair
     from appliance.release.label_list import default_labels, read_labels
-    from appliance.wiring import open_captioner
+    from appliance.wiring import open_audit, open_captioner
 
-    found = import_pair(
-        Wanted(
-            model,
-            projector,
-            base,
-            name,
-            read_labels(labels) if labels else default_labels(),
-            lists_labels=prompt == "listing",
-        ),
-        config.releases_folder,
-        open_captioner,
-        config.threads,
-        datetime.now(UTC).date().isoformat(),
-        print_progress,
+    wanted = Wanted(
+        model,
+        projector,
+        base,
+        name,
+        read_labels(labels) if labels else default_labels(),
+        lists_labels=prompt == "listing",
     )
+    with open_audit(config) as audit, recorded(audit, "release.import", {}) as outcome:
+        found = import_pair(
+            wanted,
+            config.releases_folder,
+            open_captioner,
+            config.threads,
+            datetime.now(UTC).date().isoformat(),
+            print_progress,
+        )
+        outcome["release"] = found.card.sha256
     print_progress("")
     print_release(found)
     trial = found.manifest["imported"]["trial"]
@@ -126,3 +140,32 @@ def import_release(
         f"next: `appliance release measure {found.name} --images LABELS.csv`; "
         f"to use it: `appliance --release {found.name} caption IMAGE`"
     )
+
+
+@release.command("activate")
+@click.argument("name")
+@act("release.activate")
+@click.pass_obj
+def activate(config: Config, name: str) -> None:
+    """Use the release NAME from now on; where people sign in, two must agree."""
+    from appliance.wiring import activate_release
+
+    _print_in_use(activate_release(config, name))
+
+
+@release.command("rollback")
+@act("release.activate")
+@click.pass_obj
+def rollback(config: Config) -> None:
+    """Use the release again that was in use before the present one."""
+    from appliance.wiring import roll_release_back
+
+    _print_in_use(roll_release_back(config))
+
+
+def _print_in_use(found: "Release") -> None:
+    print_line(f"{found.name} {found.version} is in use")
+    for warning in warnings_of(found):
+        print_note(f"note: {warning}")
+    if os.environ.get("APPLIANCE_RELEASE"):
+        print_note("APPLIANCE_RELEASE is set, and counts more than the setting")

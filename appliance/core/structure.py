@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from appliance.core.caption import FIELDS, MAX_FIELD_CHARACTERS
 
+STRUCTURE_VERSION = 1
+"""Recorded with every caption; another form of it is another number."""
 QUOTE = ord('"')
 PLAIN_WORDS = re.compile(rb"[A-Za-z0-9 ,.;:()%/+-]+")
 CLOSINGS = (*(f'", "{name}": "'.encode() for name in FIELDS[2:]), b'"}')

@@ -7,6 +7,7 @@ each by how sure it is of the characters, which are counted and not spelt out.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,7 @@ def _components(mask: Any) -> list[Region]:
 
 
 def _session(model: str) -> Any:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # from 1.29 on it reports each run to its maker
     import onnxruntime
 
     spec = importlib.util.find_spec(PACKAGE)

@@ -79,30 +79,21 @@ class GuidelineIndex:
             grade=within.grade,
             language=within.language,
         )
+        about = _TOPICS[query.domain] if query.domain else None
         with _our_errors():
-            found = search(self._index, query.text, k, scope, query.also)
-        return [
-            Passage(
-                passage_id=ranked.passage.passage_id,
-                text=ranked.passage.text,
-                document=ranked.passage.document,
-                edition=_edition(ranked.passage),
-                page=ranked.passage.page,
-                section=ranked.passage.section or None,
-                grade=ranked.passage.grade,
-                evidence=ranked.passage.evidence,
-                score=round(ranked.score, 6),
-                publisher=ranked.passage.publisher,
-                isbn=ranked.passage.isbn,
-                page_label=ranked.passage.page_label,
-                last_page=ranked.passage.last_page,
-                kind=ranked.passage.kind,
-                grading=ranked.passage.grading,
-                language=ranked.passage.language,
-                caution="; ".join(_cautions(ranked.passage, date.today())) or None,
-            )
-            for ranked in found
-        ]
+            found = search(self._index, query.text, k, scope, query.also, about)
+        return [_ours(ranked.passage, ranked.score) for ranked in found]
+
+    def around(self, passage_id: str) -> Sequence[Passage]:
+        """The passage and those right before and after it in its document, in reading order, with
+        score 0; none when the index no longer has it. Raises: GuidelineError."""
+        catalogue = self._index.catalogue
+        with _our_errors():
+            found = catalogue.passages([passage_id]).get(passage_id)
+            if found is None:
+                return []
+            near = catalogue.passages_of(found.document_id, found.ordinal - 1, found.ordinal + 1)
+        return [_ours(passage, 0.0) for passage in near]
 
     def add(
         self,
@@ -151,6 +142,17 @@ class GuidelineIndex:
         with _our_errors():
             return document_page(self._index, document_id, page)
 
+    def page_pixels(self, document_id: str, page: int, size: int) -> tuple[bytes, int, int, int]:
+        """The same as RGB pixels, squashed to `size` x `size`, row by row; `size`; and the page's
+        own width and height. Raises: GuidelineError."""
+        import io
+
+        from PIL import Image  # with the first page that is looked at
+
+        with Image.open(io.BytesIO(self.page_picture(document_id, page))) as drawn:
+            square = drawn.convert("RGB").resize((size, size), Image.Resampling.BOX)
+            return square.tobytes(), size, drawn.width, drawn.height
+
     def check(self) -> list[str]:
         """Problems in words; none when the index is whole."""
         with _our_errors():
@@ -176,6 +178,17 @@ class GuidelineIndex:
         self.close()
 
 
+def copy_guidelines(folder: Path, target: Path) -> None:
+    """Copy the index in `folder` to the new folder `target`, whole, while others read it.
+
+    Raises: GuidelineError.
+    """
+    from cpg_store.copying import copy_index
+
+    with _our_errors():
+        copy_index(folder, target)
+
+
 CODES: dict[type[errors.CpgStoreError], str] = {
     errors.PasswordRequired: "guideline-password",
     errors.ScannedDocument: "guideline-scanned",
@@ -198,6 +211,28 @@ def _our_errors() -> Iterator[None]:
     except errors.CpgStoreError as exc:
         code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
         raise GuidelineError(exc.message, exc.hint, code=code) from exc
+
+
+def _ours(passage: StoredPassage, score: float) -> Passage:
+    return Passage(
+        passage_id=passage.passage_id,
+        text=passage.text,
+        document=passage.document,
+        edition=_edition(passage),
+        page=passage.page,
+        section=passage.section or None,
+        grade=passage.grade,
+        evidence=passage.evidence,
+        score=round(score, 6),
+        publisher=passage.publisher,
+        isbn=passage.isbn,
+        page_label=passage.page_label,
+        last_page=passage.last_page,
+        kind=passage.kind,
+        grading=passage.grading,
+        language=passage.language,
+        caution="; ".join(_cautions(passage, date.today())) or None,
+    )
 
 
 def _edition(source: Document | StoredPassage) -> str | None:

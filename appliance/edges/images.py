@@ -30,6 +30,10 @@ CHILD = (
 )
 """It imports from where this process does, told so as arguments: Python's own search for packages
 (`site`) takes a third of the time that a small picture does."""
+LIMITED_CHILD = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from appliance.edges.image_child import limit_process; limit_process()\n"
+)
 
 HINTS = {
     "image-unknown": "give a JPEG, PNG, TIFF, WebP, BMP or DICOM file",
@@ -37,6 +41,8 @@ HINTS = {
     "image-compression": "export the picture uncompressed or as JPEG 2000",
     "image-no-pixels": "choose the file of the series that holds the picture",
 }
+TAGGED_TEXT = "its tags say that text is burned into the picture"
+PAINTED_OVER = "painted over"
 DAMAGED_HINT = "copy the file again from where it was taken, or take the picture again"
 
 
@@ -89,17 +95,23 @@ class ImageFiles:
     def _note(self, frames: int, facts: Facts | None, text_regions: int | None) -> str | None:
         notes = [f"only the first of {frames} frames was read"] if frames > 1 else []
         if facts and facts.text_burned_in:
-            notes.append("its tags say that text is burned into the picture")
+            notes.append(TAGGED_TEXT)
         if text_regions is None:
             if facts and facts.modality in ("US", "IVUS") and facts.text_burned_in is None:
                 notes.append("ultrasound pictures often have names burned into them")
         elif text_regions == 0:
             notes.append("no text was found in the picture")
         else:
-            done = "painted over" if self._burned_text == "mask" else "found in the picture"
+            done = PAINTED_OVER if self._burned_text == "mask" else "found in the picture"
             pieces = "1 piece" if text_regions == 1 else f"{text_regions} pieces"
             notes.append(f"{pieces} of text {done}")
         return "; ".join(notes) or None
+
+
+def may_show_text(note: str | None, text_regions: int | None) -> bool:
+    """Whether the pixels of a picture with this note are known to bear text, so perhaps a name."""
+    note = note or ""
+    return PAINTED_OVER not in note and (bool(text_regions) or TAGGED_TEXT in note)
 
 
 def _read(path: Path) -> bytes:
@@ -146,10 +158,23 @@ def _too_large(path: Path, bytes_said: str) -> ImageError:
 
 def child_command(size: int, burned_text: str) -> tuple[list[str], dict[str, str]]:
     """The decode child's command line and its environment, which tells it nothing of this one."""
+    command = [sys.executable, "-I", "-S", "-c", CHILD, str(size), burned_text, *_search_path()]
+    return command, _environment()
+
+
+def limited_command(code: str) -> tuple[list[str], dict[str, str]]:
+    """The same for a process that runs `code` under the decode child's limits, to try them."""
+    command = [sys.executable, "-I", "-S", "-c", LIMITED_CHILD + code, *_search_path()]
+    return command, _environment()
+
+
+def _search_path() -> list[str]:
     package_root = str(Path(__file__).parents[2])
-    search_path = [package_root, *(entry for entry in sys.path if Path(entry).is_absolute())]
-    command = [sys.executable, "-I", "-S", "-c", CHILD, str(size), burned_text, *search_path]
-    return command, {name: os.environ[name] for name in CHILD_ENVIRONMENT if name in os.environ}
+    return [package_root, *(entry for entry in sys.path if Path(entry).is_absolute())]
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in CHILD_ENVIRONMENT if name in os.environ}
 
 
 def run_child(

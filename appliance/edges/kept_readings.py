@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.core.ports import Captioner, Picture, Reading, ReleaseCard
-from appliance.edges.private_files import kept_secret, make_private_folder
+from appliance.private_files import kept_secret, make_private_folder
 
 ENGINE_VERSION = 1
 """Raised when the same release would read the same picture otherwise."""

@@ -91,6 +91,13 @@ class LlamaCaptioner:
         values = np.frombuffer(base64.b64decode(answer["embedding"]), np.float32)
         return values.reshape(-1, answer["columns"])
 
+    def load(self) -> int:
+        """Start the model's process without a picture; its number. Raises: ReleaseError, ModelError
+        when it takes too long."""
+        child = self._child or self._start()
+        assert child is not None, "nobody cancels what was not begun"
+        return child.pid
+
     def cancel(self) -> None:
         """From another thread: the reading in progress ends at once with a ModelError whose code
         is `model-cancelled`; the next one starts the model's process again."""

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import llama_cpp
@@ -45,6 +46,14 @@ def discard_log(level: int, text: bytes, user_data: Any) -> None:
     """llama.cpp's own log, unwanted on any stream."""
 
 
+def _load_kernels() -> None:
+    """Where kernels are libraries of their own, one for each kind of processor (the kit's wheel),
+    ggml takes the best that runs here; elsewhere they are built in."""
+    folder = Path(llama_cpp.__file__).parent / "lib"
+    if any(folder.glob("libggml-cpu-*.so")):
+        ctypes.CDLL(str(folder / "libggml.so")).ggml_backend_load_all_from_path(os.fsencode(folder))
+
+
 class Decoder:
     def __init__(self, model: str, threads: int, sequences: int) -> None:
         """Load the model file; its cache holds `sequences` that may share their cells.
@@ -52,6 +61,7 @@ class Decoder:
         Raises: EngineError.
         """
         llama_cpp.llama_log_set(discard_log, ctypes.c_void_p(0))
+        _load_kernels()
         llama_cpp.llama_backend_init()
         loading = llama_cpp.llama_model_default_params()
         # Not mapped: weights are laid out anew for the processor, and the file's pages would be

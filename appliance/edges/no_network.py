@@ -2,7 +2,8 @@
 
 A seccomp filter (Linux, x86-64 and 64-bit ARM): making or connecting a socket of any kind fails
 with EPERM, and so does io_uring, by which a socket could be made past the filter. Everything else
-is allowed; pipes and open descriptors go on working.
+is allowed; pipes and open descriptors go on working. A weaker one leaves the sockets of this
+machine alone, for libraries that wake their threads by one.
 """
 
 import ctypes
@@ -20,8 +21,9 @@ REFUSE = 0x00050000 | 1
 
 LOAD_WORD, JUMP_IF_EQUAL, JUMP_IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 """Classic BPF (linux/bpf_common.h): word at an offset, jumps on a constant, return."""
-NUMBER_AT, ARCHITECTURE_AT = 0, 4
-"""Offsets in struct seccomp_data."""
+NUMBER_AT, ARCHITECTURE_AT, FAMILY_AT = 0, 4, 16
+"""Offsets in struct seccomp_data; the family is the low word of a call's first argument."""
+AF_UNIX = 1
 X32_CALLS = 0x40000000
 """From here the x86-64 kernel counts calls of the x32 kind, sockets among them."""
 
@@ -34,13 +36,19 @@ CALLS = {
 """AUDIT_ARCH_* (linux/audit.h) and the refused calls' numbers, by machine."""
 
 
-def forbid_network() -> bool:
+def forbid_network(*, but_local: bool = False) -> bool:
     """True when it is forbidden from here on, in this thread and all started after this call; False
-    on a machine where that cannot be done."""
+    on a machine where that cannot be done. With `but_local` sockets within this machine (AF_UNIX)
+    stay allowed, and no others can be made."""
     machine = os.uname().machine
     if sys.platform != "linux" or machine not in CALLS or sys.maxsize < 1 << 32:
         return False
-    program = _program(*CALLS[machine])
+    architecture, calls = CALLS[machine]
+    program = (
+        _program(architecture, (IO_URING_SETUP,), calls[0])
+        if but_local
+        else _program(architecture, calls)
+    )
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: count of instructions, padding, their address
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
@@ -52,15 +60,24 @@ def forbid_network() -> bool:
     return bool(prctl(PR_SET_SECCOMP, mode, header, number(0), number(0)) == 0)
 
 
-def _program(architecture: int, refused: tuple[int, ...]) -> bytes:
-    """Instructions of 8 bytes: struct sock_filter {code, jump if true, jump if false, k}."""
+def _program(architecture: int, refused: tuple[int, ...], only_local: int | None = None) -> bytes:
+    """Instructions of 8 bytes: struct sock_filter {code, jump if true, jump if false, k}. The call
+    `only_local`, if given, is refused unless its first argument is AF_UNIX."""
     checks = [(JUMP_IF_AT_LEAST, X32_CALLS), *((JUMP_IF_EQUAL, call) for call in refused)]
+    family = []
+    if only_local is not None:
+        family = [
+            (JUMP_IF_EQUAL, 0, 2, only_local),
+            (LOAD_WORD, 0, 0, FAMILY_AT),
+            (JUMP_IF_EQUAL, 0, 1, AF_UNIX),
+        ]
+    to_refusal = len(family) + len(checks)
     lines = [
         (LOAD_WORD, 0, 0, ARCHITECTURE_AT),
         # A call of the machine's 32-bit kind has other numbers: it jumps to the refusal.
-        (JUMP_IF_EQUAL, 0, len(checks) + 2, architecture),
+        (JUMP_IF_EQUAL, 0, to_refusal + 2, architecture),
         (LOAD_WORD, 0, 0, NUMBER_AT),
     ]
-    lines += [(check, len(checks) - i, 0, k) for i, (check, k) in enumerate(checks)]
-    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
+    lines += [(check, to_refusal - i, 0, k) for i, (check, k) in enumerate(checks)]
+    lines += [*family, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
     return b"".join(struct.pack("HBBI", *line) for line in lines)

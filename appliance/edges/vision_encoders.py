@@ -69,6 +69,7 @@ def _image_chunk(chunks: Any) -> Any:
 
 def onnx_encoder(file: str, report: str, image_size: int, threads: int) -> Encode:
     """A file that `python -m export onnx` wrote, and its report. Raises: EngineError."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # from 1.29 on it reports each run to its maker
     import onnxruntime
 
     said = json.loads(Path(report).read_text(encoding="utf-8"))

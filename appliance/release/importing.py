@@ -20,6 +20,7 @@ from appliance.core.decision import UNMEASURED
 from appliance.core.labels import DOMAINS, LabelSet
 from appliance.core.prompt import LISTING_VERSION, PROMPT_VERSION
 from appliance.errors import ConfigError, ModelError, ModelFileError, ReleaseError
+from appliance.private_files import sync_folder
 from appliance.release.bases import check_base, terms
 from appliance.release.box import OpenCaptioner, this_machine
 from appliance.release.drawings import draw
@@ -108,7 +109,7 @@ def import_pair(
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
     return read_release(target)
 
 
@@ -263,11 +264,3 @@ def _copy(aside: Path, sources: Mapping[str, GgufHeader], say: Say) -> dict[str,
             ) from exc
         files[name] = ReleaseFile(digest.hexdigest(), size_bytes)
     return files
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

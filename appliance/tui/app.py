@@ -245,7 +245,7 @@ class ClinicScreen(App[None]):
     def action_command_palette(self) -> None:
         from textual.command import CommandPalette  # not before it is opened
 
-        if not CommandPalette.is_open(self):
+        if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette(placeholder=self.say("palette.search")))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

@@ -32,8 +32,8 @@ class Running:
         desk: Desk,
         side_desk: Desk,
         watched: str,
-        on_change: Callable[[], None],
-        on_stage: Callable[[], None],
+        on_change: Callable[[], object],
+        on_stage: Callable[[], object],
     ) -> None:
         """`watched`: a folder whose pictures are added, or empty. `on_change` is called when what
         is to be seen has changed; `on_stage` also from another thread."""

@@ -45,10 +45,12 @@ def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
     assert found.judgement.severity == "critical"
     assert [passage.passage_id for _, passage in found.passages] == ["m-4"]
     kinds = [entry.kind for entry in log.entries]
-    assert kinds == ["check.asked", "caption.asked", "caption.answered", "check.done"]
+    assert [kind for kind in kinds if kind != "image.opened"] == [
+        *("check.asked", "caption.asked", "caption.answered", "check.done")
+    ]
     assert found.entry == log.entries[-1]
     assert found.entry.body["verdict"] == "ERROR"
-    assert found.entry.body["caption"] == log.entries[2].seq
+    assert found.entry.body["caption"] == log.entries[-2].seq
     assert "78" not in json.dumps([dict(entry.body) for entry in (log.entries[0], log.entries[3])])
 
 

@@ -1,11 +1,18 @@
 """The form of a caption, byte by byte."""
 
+import hashlib
 import json
 
 import pytest
 
-from appliance.core.caption import MAX_FIELD_CHARACTERS, Caption, caption_json, label_prefix
-from appliance.core.structure import CLOSINGS, Place
+from appliance.core.caption import (
+    FIELDS,
+    MAX_FIELD_CHARACTERS,
+    Caption,
+    caption_json,
+    label_prefix,
+)
+from appliance.core.structure import CLOSINGS, STRUCTURE_VERSION, Place
 
 WHOLE = Caption("cataract", "fundus photograph", "retina", "trüb, 0.5 µm 眼", "refer; see 🩺 again")
 
@@ -97,3 +104,9 @@ def test_whatever_is_written_by_the_rules_is_json_with_the_captions_keys() -> No
             text, place = text + step, after(text + step)
         value = json.loads(label_prefix("cataract").encode() + text)
         assert tuple(value) == tuple(json.loads(caption_json(WHOLE)))
+
+
+def test_a_form_that_changed_has_another_version() -> None:
+    """The record names the version: of another form, put another number and its digest here."""
+    form = repr((FIELDS, MAX_FIELD_CHARACTERS, CLOSINGS)).encode()
+    assert (STRUCTURE_VERSION, hashlib.sha256(form).hexdigest()[:16]) == (1, "266bb74000e1c839")

@@ -1,11 +1,14 @@
 """Whether the treatment check reads the image: scenarios in pairs, against rules that see words.
 
-    python -m tests.benchmarks.treatment_check --data DIR --answers FILE [--png FILE]
+    python -m tests.benchmarks.treatment_check --data DIR --answers FILE [--png FILE] \
+        [--supervised ADAPTER] [--optimised ADAPTER]
 
 Every scenario goes the clinic's way, as a file, on the release and the sample guideline; what the
 picture was believed to show is kept in FILE. Then, by third: the rule over words alone (every
 label of the domain equally likely), the rule with the caption's label taken for certain, and the
-check. The operating point is chosen on the first two thirds; the held third is printed beside it.
+check. A judge that `training treatment` taught, or `training treatment-optimise` optimised, answers
+with the likelier of its two words; then the check, where that judge agrees with it. The
+operating point is chosen on the first two thirds; the held third is printed beside it.
 An UNSURE counts as wrong in `accuracy`. Intervals: Wilson, 95 %.
 """
 
@@ -33,6 +36,8 @@ from appliance.core.treatment import (
     OperatingPoint,
     Rule,
     RuleBook,
+    Verdict,
+    agreed,
     judge,
     stances,
 )
@@ -41,7 +46,11 @@ from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_consultation, open_guidelines, open_rules
 from cpg_store.sample import sample_guideline
 from tests.treatment_scenarios import Scenario, drawn_images, read_scenarios
+from training.checkpoint import weights_hash
 from training.evaluation.questions import read_questions
+from training.labels import label_set
+from training.treatment.judging import Question as JudgeQuestion
+from training.treatment.judging import judge_questions, load_judge
 
 FALSE_ALARMS = 0.1
 """The most of the right treatments that may be called an error, where the point is chosen."""
@@ -50,6 +59,7 @@ STEPS = [step / 20 for step in range(10, 20)]
 CRITICAL_STEPS = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.01]
 CERTAIN = OperatingPoint(heard=0.0, error=0.5, correct=0.5, critical=1.01)
 """Of a rule that knows no doubt."""
+JUDGE_HELP = "A judge's adapter, whose answers are kept in its folder, or a file of answers."
 S4 = "S4 as published (24 cases of words, no image read): accuracy 0.792"
 
 
@@ -73,6 +83,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--answers", type=Path, required=True, help="Kept; a second run reads it.")
     parser.add_argument("--png", type=Path, help="Heat map of errors caught.")
+    parser.add_argument("--supervised", type=Path, help=JUDGE_HELP)
+    parser.add_argument("--optimised", type=Path, help=JUDGE_HELP)
     options = parser.parse_args()
     scenarios = read_scenarios()
     release = read_release(BUILT_IN).card
@@ -88,7 +100,11 @@ def main() -> None:
             {"release": release.sha256, "believed": {k: vars(v) for k, v in believed.items()}}
         )
     )
-    report(scenarios, believed, judges(release, book, at_hand, believed), options.png)
+    rows = judges(release, book, at_hand, believed)
+    for name, place in (("supervised", options.supervised), ("optimised", options.optimised)):
+        if place:
+            rows |= own_rows(name, own_answers(scenarios, options.data, place), rows)
+    report(scenarios, believed, rows, options.png)
 
 
 def _kept(file: Path, release: ReleaseCard) -> dict[str, Believed] | None:
@@ -166,6 +182,54 @@ def judges(
         "rule with the caption's label": forced(heard(caption)),
         "the check, made to answer": forced(seen),
         "the check": lambda point: lambda s: judge(seen[s.id], stated[s.id], point),
+    }
+
+
+def own_answers(scenarios: Sequence[Scenario], data: Path, place: Path) -> dict[str, float]:
+    """Of every scenario the probability of ERROR that a judge gives it: an adapter's, whose
+    answers are kept in its folder, or those kept in a file."""
+    file = place / "scenarios.json" if place.is_dir() else place
+    adapter = weights_hash(place) if place.is_dir() else None
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if adapter in (None, kept["adapter"]):
+            return dict(kept["error"])
+    taught = load_judge(place)
+    side = taught.model.config.vision_config.image_size
+    images = drawn_images(read_questions(data, "test"))
+    asked = [
+        JudgeQuestion(
+            one.finding,
+            one.treatment,
+            label_set().in_domain(one.domain),
+            images[one.label, one.image].square(side),
+        )
+        for one in scenarios
+    ]
+    found = judge_questions(taught, asked)
+    error = {one.id: each.error for one, each in zip(scenarios, found, strict=True)}
+    file.write_text(json.dumps({"adapter": adapter, "error": error}))
+    return error
+
+
+Rows = dict[str, Callable[[OperatingPoint], Judge]]
+
+
+def own_rows(name: str, error: Mapping[str, float], rows: Rows) -> Rows:
+    """What a judge says itself, and the check and its bold form where it agrees."""
+    verdicts: dict[str, Verdict] = {
+        one: "ERROR" if share > 0.5 else "CORRECT" for one, share in error.items()
+    }
+
+    def both(row: str) -> Callable[[OperatingPoint], Judge]:
+        at = rows[row]
+        return lambda point: lambda s: agreed(at(point)(s), verdicts[s.id])
+
+    said = {one: Judgement(verdict, None, "", ()) for one, verdict in verdicts.items()}
+    return {
+        name: lambda _: lambda s: said[s.id],
+        f"the check, made to answer, where {name} agrees": both("the check, made to answer"),
+        f"the check, where {name} agrees": both("the check"),
     }
 
 

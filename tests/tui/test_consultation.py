@@ -1,4 +1,4 @@
-"""Whole consultations on the demonstration release and the sample guideline, and what they leave."""
+"""Whole consultations on the demonstration release and the sample guideline; what they leave."""
 
 import json
 import os

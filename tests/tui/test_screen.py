@@ -39,9 +39,8 @@ DRAWN = set(map(chr, range(0x2500, 0x2600)))
 
 def text_of(app: ClinicScreen) -> str:
     """What stands on the screen."""
-    width, height = app.size
     lines = app.screen._compositor.render_strips(app.size)
-    return "\n".join("".join(segment.text for segment in strip) for strip in lines[:height])
+    return "\n".join("".join(segment.text for segment in strip) for strip in lines)
 
 
 def kinds(log: Log) -> list[str]:

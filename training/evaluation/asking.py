@@ -88,7 +88,7 @@ def label_scorer(
     image of some soft tokens (images, image tokens, text width)."""
     import torch
 
-    scored = [_label_ids(tokenizer, name) for name in labels.names]
+    scored = [label_ids(tokenizer, name) for name in labels.names]
     columns = enumerate(zip(*scored, strict=False))
     shared = next(place for place, column in columns if len(set(column)) > 1)
     common, tails = scored[0][:shared], [ids[shared:] for ids in scored]
@@ -150,7 +150,7 @@ def _captions(model: Any, tokenizer: Any, prompt: list[int], pixels: Any) -> lis
     return [text.split(END_OF_TURN, maxsplit=1)[0].strip() for text in texts]
 
 
-def _label_ids(tokenizer: Any, name: str) -> list[int]:
+def label_ids(tokenizer: Any, name: str) -> list[int]:
     """The caption's first tokens, through the quote that closes the label: what the clinic scores
     (less those that all labels share)."""
     prefix = label_prefix(name)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from appliance.core.caption import Caption, CaptionFormatError, caption_json, parse_caption
 from appliance.core.labels import LabelSet
 from training.conversation import conversation
-from training.datasets import FILES, DatasetError, Example, Split, encoded_images, read_examples
+from training.datasets import (
+    DatasetError,
+    Example,
+    Split,
+    encoded_images,
+    read_corrections,
+    read_examples,
+)
 from training.labels import TABLE, label_set
 from training.pixels import CACHE_SIZE, decode_square
 from training.qlora.projected import Pixels, project_images, projected_key, view_of
@@ -38,7 +45,7 @@ def read_captions(file: Path, data: Path) -> list[CaptionedImage]:
     """Raises: DatasetError naming the line that is no caption of an image of `data`, whose label
     is another or in no table, or whose group is in another split, too; or a split without lines.
     """
-    examples, _ = read_examples(data)
+    examples = [*read_examples(data)[0], *read_corrections(data)]
     known = {(example.dataset, example.row): example for example in examples}
     labels = label_set()
     try:
@@ -105,13 +112,15 @@ def gather(
             )
     size, length = model.config.vision_config.image_size, model.config.mm_tokens_per_image
     examples = [each.example for each in captioned]
-    images = {dataset: encoded_images(data, dataset) for dataset in FILES}
+    images = {
+        dataset: encoded_images(data, dataset) for dataset in {each.dataset for each in examples}
+    }
     encoded = [images[example.dataset][example.row] for example in examples]
     views, seed = recipe.steps.views, recipe.seed
     side = max(size, CACHE_SIZE)  # augmentation crops and turns within it
 
     def pixels(chosen: Iterable[int]) -> NDArray[np.uint8]:
-        return np.stack([_decoded(examples[image], encoded[image], side) for image in chosen])
+        return np.stack([decoded(examples[image], encoded[image], side) for image in chosen])
 
     upright = np.array([example.domain == "chest" for example in examples])
     if recipe.adapter.vision == "frozen":
@@ -195,7 +204,7 @@ def tower_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _decoded(example: Example, encoded: bytes, side: int) -> NDArray[np.uint8]:
+def decoded(example: Example, encoded: bytes, side: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:

@@ -1,7 +1,8 @@
 """Several conversations in one row, with the attention each would have had alone.
 
 A token attends to earlier tokens of its own conversation, and to every token of its own image; a
-sliding layer also only within the window. Positions start anew in each conversation. This is what
+sliding layer also only within the window. Positions start anew in each conversation. Where a
+conversation has several answers to its prompt, none of them sees another. This is what
 transformers builds for one conversation a row (`create_masks_for_vision_model`), so the logits are
 the same; the padding is gone.
 """
@@ -64,17 +65,24 @@ def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cp
 
     lengths = [len(lesson.ids) for lesson in lessons]
     owner = np.repeat(np.arange(len(lessons)), lengths)
-    position = np.concatenate([np.arange(length) for length in lengths])
+    branches = [np.array(lesson.branch or (-1,) * len(lesson.ids)) for lesson in lessons]
+    branch = np.concatenate(branches)
+    position = np.concatenate([_positions(each) for each in branches])
     weights = np.concatenate([np.array(lesson.weights, np.float32) for lesson in lessons])
     ids = np.concatenate([np.array(lesson.ids) for lesson in lessons])
     image = np.concatenate([_image_spans(lesson) for lesson in lessons])
 
     same = owner[:, None] == owner[None, :]
+    same &= (branch[None, :] < 0) | (branch[:, None] == branch[None, :])
     causal = position[:, None] >= position[None, :]
     same_image = (image[:, None] == image[None, :]) & (image[:, None] >= 0)
     full = same & (causal | same_image)
     near = position[:, None] - position[None, :] < sliding_window
-    predicts = np.flatnonzero(weights) - 1  # a learnt token is never its conversation's first
+    learnt = np.flatnonzero(weights)  # never a conversation's first token
+    start = np.cumsum([0, *lengths[:-1]])[owner]
+    predicts = np.where(
+        branch[learnt] == branch[learnt - 1], learnt - 1, (start + position - 1)[learnt]
+    )
 
     def tensor(array: Any) -> "torch.Tensor":
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -87,10 +95,19 @@ def pack(lessons: Sequence[Conversation], sliding_window: int, device: Any = "cp
             "sliding_attention": tensor((full & near)[None, None]),
         },
         predicts=tensor(predicts),
-        targets=tensor(ids[predicts + 1]),
-        weights=tensor(weights[predicts + 1]),
-        owner=tensor(owner[predicts]),
+        targets=tensor(ids[learnt]),
+        weights=tensor(weights[learnt]),
+        owner=tensor(owner[learnt]),
     )
+
+
+def _positions(branch: "np.ndarray[Any, np.dtype[np.int64]]") -> Any:
+    """Of a conversation's tokens: each answer's begin where the prompt's end."""
+    position = np.arange(len(branch))
+    for answer in np.unique(branch[branch >= 0]):
+        tokens = np.flatnonzero(branch == answer)
+        position[tokens] -= tokens[0] - np.count_nonzero(branch < 0)
+    return position
 
 
 def _image_spans(lesson: Conversation) -> "np.ndarray[Any, np.dtype[np.int64]]":
