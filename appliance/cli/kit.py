@@ -136,7 +136,13 @@ def build(
     date: datetime | None,
 ) -> None:
     """Write a kit to OUT, to be signed. The demonstration release is part of the program."""
-    from appliance.kit.build import Wanted, build_kit
+    try:
+        from appliance.kit.build import Wanted, build_kit
+    except ModuleNotFoundError as exc:
+        raise ConfigError(
+            f"kits are not built on this machine: {exc.name} is not installed",
+            "use a workstation with the extra `kit`: pip install 'clinic-appliance[kit]'",
+        ) from exc
     from appliance.kit.selftest import known_answers
     from appliance.release.shelf import DEMONSTRATION, find_release
     from appliance.wiring import open_captioner

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import file_digest
 from pathlib import Path
 
@@ -202,7 +202,8 @@ def _fill(kit: Kit, place: Place, slot: str, python: str, before: Active | None,
         _try(place, slot, aside)
         _keep_data(place, before, slot, say)
         sync_disk(folder)
-        sync_disk(place.home) if place.home.exists() else None
+        if place.home.exists():
+            sync_disk(place.home)
         for path in aside:
             path.rename(path.with_name(path.name.removesuffix(PARTIAL)))
             sync_folder(path.parent)
@@ -271,14 +272,21 @@ def _keep_data(place: Place, before: Active | None, slot: str, say: Say) -> None
         return
     say("keeping a copy of the record, and trying the new version on another")
     trial = place.slots / slot / "trial-data"
-    tried = [(slot, "the new version cannot work on this machine's record")]
-    if before:
-        tried.append((before.current, "the old version cannot read the record after the new one"))
+
+    def work_on_it(version: str, failed: str) -> None:
+        python = str(place.python(version))
+        _run([python, "-I", "-m", "appliance", "kit", "try-data"], failed, trial)
+
     try:
         copy_data(place.home, trial, folders)
-        for version, failed in tried:
-            command = [str(place.python(version)), "-I", "-m", "appliance", "kit", "try-data"]
-            _run(command, failed, trial)
+        could_before = False
+        if before:
+            with suppress(KitError):  # a damaged version is no reason to refuse its repair
+                work_on_it(before.current, "")
+                could_before = True
+        work_on_it(slot, "the new version cannot work on this machine's record")
+        if before and could_before:
+            work_on_it(before.current, "the old version cannot read the record after the new one")
     finally:
         shutil.rmtree(trial, ignore_errors=True)
     kept = place.home / KEPT

@@ -13,6 +13,10 @@ fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
   exit 3
 }
+installed=$HOME/.local/bin/appliance
+if [ $# = 0 ] && [ -x "$installed" ] && "$installed" --version > /dev/null 2>&1; then
+  exec "$installed" kit install "$kit"
+fi
 find_python() {
   for python in @PYTHON_NAMES@ python3; do
     for allowed in @PYTHONS_SPACED@; do

@@ -33,6 +33,7 @@ from appliance.kit.verify import (
     KeyList,
     Kit,
     canonical,
+    downgrade_text,
     newest_keys,
     read_keys,
     read_kit,
@@ -115,18 +116,8 @@ def read_to_sign(folder: Path) -> Kit:
 
 def allow_older(kit: Kit, key: Path, ask_password: Callable[[], str]) -> tuple[str, ...]:
     """Sign that this kit may be installed over a newer one; returns who has signed so far."""
-    text = canonical(
-        {
-            "format": FORMAT,
-            "product": PRODUCT,
-            "kind": "downgrade",
-            "manifest_sha256": kit.sha256,
-            "version": kit.version,
-        }
-    )
-    path = kit.folder / DOWNGRADE
-    if not path.exists():
-        _write_new(path, text, 0o644)
+    text = downgrade_text(kit)
+    (kit.folder / DOWNGRADE).write_bytes(text)
     return _sign(kit.folder / DOWNGRADE_SIGNATURES, kit.keys, "downgrade", text, key, ask_password)
 
 

@@ -41,12 +41,19 @@ read -r current previous state < "$lib/active" || {
   exit 3
 }
 python=$lib/slots/$current/venv/bin/python
+[ -x "$python" ] || {
+  echo "error: the Python that the appliance was installed with is gone: $python" >&2
+  echo "hint: run install.sh on the newest stick again; the record is kept" >&2
+  exit 3
+}
 [ "$state" = good ] && exec "$python" -I -m appliance "$@"
-settle() {
+settle() { # unless the command itself changed what runs
+  [ "$(cat "$lib/active" 2> /dev/null)" = "$current $previous $state" ] || return 0
   printf '%s %s %s\\n' "$1" "$2" "$3" > "$lib/active.$$" && mv -f "$lib/active.$$" "$lib/active"
 }
 "$python" -I -m appliance "$@"
 code=$?
+started=no
 case $code in
   0 | 2 | 3 | 4 | 129 | 130 | 143) started=yes ;; # done, said why not, or stopped by the user
   *) "$python" -I -m appliance --version > /dev/null 2>&1 && [ $code = 1 ] && started=yes ;;

@@ -20,7 +20,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,8 +116,8 @@ class Kit:
     sha256: str
     """Of the manifest."""
     keys: KeyList
-    signed_by: tuple[str, ...]
-    allows_downgrade: bool
+    signed_by: tuple[str, ...] = ()
+    allows_downgrade: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -136,18 +136,17 @@ def open_kit(folder: Path, trusted: KeyList) -> Kit:
             f"{folder}",
             COPY_AGAIN,
         )
-    return read_kit(folder, text, keys, signed_by)
+    kit = read_kit(folder, text, keys)
+    return replace(kit, signed_by=signed_by, allows_downgrade=_downgrade(kit))
 
 
-def read_kit(folder: Path, text: bytes, keys: KeyList, signed_by: tuple[str, ...] = ()) -> Kit:
+def read_kit(folder: Path, text: bytes, keys: KeyList) -> Kit:
     """What a manifest says, which is trusted, or read by those who are about to sign it.
 
     Raises: KitError, also when the folder holds something else.
     """
-    sha256 = hashlib.sha256(text).hexdigest()
     try:
-        allows_downgrade = _downgrade(folder, keys, sha256)
-        kit = _kit(folder, text, sha256, keys, signed_by, allows_downgrade)
+        kit = _kit(folder, text, keys)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise KitError(
             f"the manifest cannot be used ({type(exc).__name__}: {exc}): {folder / MANIFEST}",
@@ -376,30 +375,30 @@ def _refuse_strangers(kit: Kit, there: Mapping[str, int]) -> None:
             )
 
 
-def _downgrade(folder: Path, keys: KeyList, sha256: str) -> bool:
-    """Whether enough signed that this very kit may replace a newer one."""
-    if not (folder / DOWNGRADE).exists():
+def _downgrade(kit: Kit) -> bool:
+    """Whether enough signed that this very kit may replace a newer one. Raises: KitError."""
+    path = kit.folder / DOWNGRADE
+    if not path.exists():
         return False
-    text = read_small(folder, DOWNGRADE)
-    signed = signers(read_small(folder, DOWNGRADE_SIGNATURES), keys, "downgrade", text)
-    if len(signed) < keys.threshold:
-        raise KitError(
-            f"the leave to go back to this kit is not signed by enough: {folder / DOWNGRADE}",
-            COPY_AGAIN,
-        )
-    said = _parsed(text)
-    _expect_ours(said, "downgrade")
-    return bool(said["manifest_sha256"] == sha256)
+    text = read_small(kit.folder, DOWNGRADE)
+    signed = signers(read_small(kit.folder, DOWNGRADE_SIGNATURES), kit.keys, "downgrade", text)
+    if len(signed) < kit.keys.threshold:
+        raise KitError(f"the leave to go back is not signed by enough: {path}", COPY_AGAIN)
+    return text == downgrade_text(kit)
 
 
-def _kit(
-    folder: Path,
-    text: bytes,
-    sha256: str,
-    keys: KeyList,
-    signed_by: tuple[str, ...],
-    allows_downgrade: bool,
-) -> Kit:
+def downgrade_text(kit: Kit) -> bytes:
+    """What is signed to let a kit replace a newer one."""
+    said = {
+        "format": FORMAT,
+        "product": PRODUCT,
+        "kind": "downgrade",
+        "manifest_sha256": kit.sha256,
+    }
+    return canonical(said)
+
+
+def _kit(folder: Path, text: bytes, keys: KeyList) -> Kit:
     said = _parsed(text)
     _expect_ours(said, "manifest")
     files = {path: _file(path, entry) for path, entry in said["files"].items()}
@@ -423,10 +422,8 @@ def _kit(
         unpacked_bytes=_whole(said["unpacked_bytes"]),
         releases=dict(said["releases"]),
         text=text,
-        sha256=sha256,
+        sha256=hashlib.sha256(text).hexdigest(),
         keys=keys,
-        signed_by=signed_by,
-        allows_downgrade=allows_downgrade,
     )
 
 

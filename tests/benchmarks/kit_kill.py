@@ -16,11 +16,13 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,8 @@ CHANGING = (
     "utimensat", "pwrite64", "copy_file_range", "sendfile",
 )  # fmt: skip
 RANDOM_KILLS = 60
+ENTRIES = 100
+"""In a stand-in's log, which must be there after every kill."""
 INSTALL = """
 import sys
 from pathlib import Path
@@ -65,6 +69,11 @@ class Machine:
             shutil.rmtree(folder, ignore_errors=True)
         if kept:
             shutil.copytree(kept, self.place.prefix, symlinks=True)
+        (self.place.home / "log").mkdir(parents=True)
+        with closing(sqlite3.connect(self.place.home / "log" / "audit.db")) as log:
+            log.execute("CREATE TABLE entry (text TEXT)")
+            log.executemany("INSERT INTO entry VALUES (?)", [("entry",)] * ENTRIES)
+            log.commit()
 
 
 def points(machine: Machine, trace: Path) -> list[tuple[str, int]]:
@@ -87,6 +96,9 @@ def points(machine: Machine, trace: Path) -> list[tuple[str, int]]:
 
 def fault_of(machine: Machine, versions: set[str]) -> str:
     """What is wrong after a kill; empty: nothing."""
+    with closing(sqlite3.connect(machine.place.home / "log" / "audit.db")) as log:
+        if log.execute("SELECT count(*) FROM entry").fetchone() != (ENTRIES,):
+            return "the record is not as it was"
     active = machine.place.lib / "active"
     if not active.exists():
         return "" if "none" in versions else "no version is left"

@@ -36,6 +36,8 @@ elif argument == "kit note":
     notes = Path(os.environ["APPLIANCE_HOME"], "notes")
     notes.parent.mkdir(parents=True, exist_ok=True)
     notes.open("a").write(sys.argv[3] + "\\n")
+elif sys.argv[1:2] == ["rewrite"]:
+    Path(sys.argv[2]).write_text("another line\\n")
 elif {cannot_start}:
     import a_module_that_is_not_there
 else:

@@ -119,6 +119,7 @@ def test_the_verifier_needs_nothing_but_python() -> None:
 
     package = Path(appliance.__file__).parent
     script = """
+import sys
 sys.path.insert(0, sys.argv[1])
 before = set(sys.modules)
 import appliance.kit.install
