@@ -133,6 +133,9 @@ CHOICES = {
 }
 PLACES = frozenset({"atlas_encoder", "embedder", "index_server", "watch_folder"})
 """Settings that may name more than a setting should; the log keeps a keyed hash of them."""
+PERSONAL = frozenset({"language", "passages", "plain", "theme", "threads", "timeout_s"})
+"""Settings that a variable or flag may change where people sign in. The others are the clinic's: by
+them one person could purge its cases or stay signed in for an hour."""
 RANGES = {
     "passages": (0, 50),
     "atlas_cases": (0, 50),
@@ -147,12 +150,13 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
     """The settings in force. Creates nothing. Raises: ConfigError naming file, key and value."""
     home = _home(environment)
     chosen: dict[str, Any] = _file_settings(home / SETTINGS_FILE)
+    is_shared = chosen.get("access") == "users"
     for key in SETTINGS:
         variable = f"APPLIANCE_{key.upper()}"
         if environment.get(variable):
-            if key == "access" and chosen.get("access") == "users":
+            if is_shared and key not in PERSONAL:
                 raise ConfigError(
-                    f"{variable} cannot change what {home / SETTINGS_FILE} says",
+                    f"{variable} cannot change what the clinic decided: {home / SETTINGS_FILE}",
                     f"unset {variable}",
                 )
             chosen[key] = _typed(key, environment[variable], variable)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from appliance import __version__
 from appliance.config import HOME_VARIABLE, PLACES, SETTINGS, Config, load_config, write_setting
-from appliance.core.atlas import AtlasCard, Towers
+from appliance.core.access import enabled_administrators
+from appliance.core.atlas import Atlas, AtlasCard, Towers
 from appliance.core.cases import CaseKeeper, Wanted
 from appliance.core.checkpoint import verifier_key
 from appliance.core.consult import Ports
@@ -80,15 +80,18 @@ def open_consultation(config: Config, *, lookup: bool) -> Iterator[Ports]:
         audit = stack.enter_context(open_audit(config))
         captioner = stack.enter_context(_open_model(release, config))
         encoder = config.encoder or release.encoder
+        reader = KeptReadings(captioner, config.kept_folder, encoder)
         yield Ports(
             images=ImageFiles(config.burned_in_text),
-            captioner=KeptReadings(captioner, config.kept_folder, encoder),
+            captioner=reader,
             guidelines=guidelines,
             audit=audit,
             clock_s=time.monotonic,
             risk=config.risk,
             cases=_open_keeper(stack, config, audit),
             cancel=captioner.cancel,
+            atlas=_open_beside(stack, config, release, reader),
+            atlas_cases=config.atlas_cases,
         )
 
 
@@ -209,8 +212,8 @@ def restore_backup(config: Config, file: Path, passphrase: str, *, replaces: boo
         with suppress(AuditError), open_audit(config) as log:
             log.append("backup.restore.asked", {})
     done = put_in_place(file, passphrase, config.home, clock.now().at, replaces=replaces)
-    environment = {**os.environ, HOME_VARIABLE: str(config.home)}
-    settled = load_config(environment, {})  # the restored settings are in force now
+    # The restored settings are in force now.
+    settled = load_config({HOME_VARIABLE: str(config.home)}, {})
     with open_audit(replace(settled, user=config.user, command=config.command)) as log:
         body = {"made": done.manifest.at, "entries": done.entries}
         log.append("backup.restore.done", {**body, "set_aside": done.set_aside is not None})
@@ -220,10 +223,14 @@ def restore_backup(config: Config, file: Path, passphrase: str, *, replaces: boo
 def change_setting(config: Config, key: str, text: str) -> Any:
     """Put a setting into settings.toml, recorded; the value that it then has.
 
-    Raises: ConfigError, AuditError.
+    Raises: ConfigError, AccessError, AuditError.
     """
     if (key, text) == ("access", "users"):
-        raise ConfigError("nobody could sign in yet", "run `appliance users begin`, which sets it")
+        with open_users(config) as users:
+            if not enabled_administrators(users.accounts()):
+                raise ConfigError(
+                    "nobody could sign in yet", "run `appliance users begin NAME`, which sets it"
+                )
     with (
         open_audit(config) as audit,
         recorded(audit, "setting.change", {"key": key} if key in SETTINGS else {}) as outcome,
@@ -261,8 +268,9 @@ def _own_releases(config: Config) -> Iterator[tuple[str, Release]]:
                 yield name, find_release(config.releases_folder, name)
 
 
-def open_images() -> ImageFiles:
-    return ImageFiles()
+def open_images(burned_text: str = "off") -> ImageFiles:
+    """`burned_text` is what the setting `burned_in_text` says. Raises: ConfigError."""
+    return ImageFiles(burned_text)
 
 
 def open_worklist(config: Config) -> WorklistFile:
@@ -415,6 +423,15 @@ def open_atlas(config: Config) -> Iterator["AtlasFolder"]:
         captioner = stack.enter_context(_open_model(release, config))
         kept = KeptReadings(captioner, config.kept_folder, config.encoder or release.encoder)
         yield stack.enter_context(_open_atlas(config, release, kept))
+
+
+def _open_beside(
+    stack: ExitStack, config: Config, release: Release, captioner: Captioner
+) -> Atlas | None:
+    """Raises: AtlasMissingError, AtlasError, where cases are to stand beside a consultation."""
+    if not config.atlas_cases:
+        return None
+    return stack.enter_context(_open_atlas(config, release, captioner))
 
 
 def _open_atlas(config: Config, release: Release, captioner: Captioner) -> "AtlasFolder":

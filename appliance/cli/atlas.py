@@ -62,7 +62,7 @@ def find_similar(config: Config, image: str, k: int, as_json: bool) -> None:
         print_json({"image": image, **_said(opened), "cases": _json_cases(found)})
         return
     _print_opening(opened.card)
-    _print_cases(found, "no case of this atlas is like it")
+    _print_found(found, "no case of this atlas is like it")
 
 
 @atlas.command("find")
@@ -91,7 +91,7 @@ def find_text(config: Config, text: tuple[str, ...], k: int, as_json: bool) -> N
         print_json({"text": asked, **_said(opened), "cases": _json_cases(found)})
         return
     _print_opening(opened.card)
-    _print_cases(found, "nothing found")
+    _print_found(found, "nothing found")
 
 
 @atlas.command("contrast")
@@ -200,9 +200,9 @@ def describe_image(config: Config, image: str, k: int, as_json: bool) -> None:
         print_field("they state", "no finding in common")
     print_line()
     print_line("first, by the picture:")
-    _print_cases(found.first, "")
+    print_cases(found.first)
     print_line("then, by the picture and these words:")
-    _print_cases(found.second, "")
+    print_cases(found.second)
 
 
 @atlas.command("show")
@@ -262,13 +262,9 @@ def _said(opened: "Atlas") -> dict[str, Any]:
 
 
 def _json_cases(found: Sequence["Neighbour"]) -> list[dict[str, Any]]:
-    """Without the picture's bytes; whether there is one is said."""
-    rows = []
-    for neighbour in found:
-        row = asdict(neighbour.case)
-        row["picture"] = neighbour.case.picture is not None
-        rows.append({**row, "cosine": neighbour.cosine})
-    return rows
+    from appliance.core.atlas import neighbour_json
+
+    return [neighbour_json(neighbour) for neighbour in found]
 
 
 def _print_opening(card: "AtlasCard") -> None:
@@ -279,15 +275,20 @@ def _print_opening(card: "AtlasCard") -> None:
     print_line()
 
 
-def _print_cases(found: Sequence["Neighbour"], none: str) -> None:
+def _print_found(found: Sequence["Neighbour"], none: str) -> None:
+    print_cases(found)
+    if not found:
+        print_line(none)
+
+
+def print_cases(found: Sequence["Neighbour"]) -> None:
+    """Label, caption and source of each, nearest first."""
     for rank, neighbour in enumerate(found, 1):
         case = neighbour.case
         print_block(f"[{rank}] {case.label} ({neighbour.cosine:.2f})", indent="  ")
         print_block(case.caption)
         print_block(f"{case.source.title}, picture {case.row}; {case.source.licence}")
         print_line()
-    if not found:
-        print_line(none)
 
 
 def _print_beside(*sides: tuple[str, Sequence["Neighbour"]]) -> None:

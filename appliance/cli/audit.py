@@ -253,7 +253,7 @@ def archive(config: Config, years: int, yes: bool) -> None:
     now = datetime.now(UTC)
     before = now.replace(year=now.year - years, day=min(now.day, 28))
     if not yes:
-        click.confirm(f"Archive the entries older than {before:%Y-%m-%d}?", abort=True)
+        click.confirm(f"Archive the entries older than {before:%Y-%m-%d}?", abort=True, err=True)
     archived = archive_audit(config, before)
     if archived is None:
         print_line(f"no entry is older than {before:%Y-%m-%d}")
@@ -270,7 +270,7 @@ def set_aside(config: Config, yes: bool) -> None:
     from appliance.wiring import set_audit_aside
 
     if not yes:
-        click.confirm("Set the log aside and begin a new one?", abort=True)
+        click.confirm("Set the log aside and begin a new one?", abort=True, err=True)
     place = set_audit_aside(config)
     print_line(f"the log is in {place}; a new one has begun")
     print_note("tell the person who keeps the log, and write down the code of `audit checkpoint`")
@@ -289,7 +289,7 @@ def new_key(config: Config, yes: bool) -> None:
     from appliance.wiring import change_signing_key
 
     if not yes:
-        click.confirm("End the log and begin one with another key?", abort=True)
+        click.confirm("End the log and begin one with another key?", abort=True, err=True)
     place, key = change_signing_key(config)
     print_line(f"the old log is in {place}")
     print_line(f"the new key: {key}")

@@ -9,8 +9,8 @@ from appliance.cli.diagnostics import print_note
 from appliance.cli.guard import act
 from appliance.cli.output import print_json, print_line
 from appliance.cli.secrets import ask_secret
-from appliance.config import Config
-from appliance.errors import ConfigError
+from appliance.config import HOME_VARIABLE, Config, load_config
+from appliance.errors import AccessError, ConfigError
 
 LEAST_CHARACTERS = 12
 """A stick is lost more easily than a box: its passphrase is tried without anybody looking."""
@@ -24,7 +24,7 @@ FILE = click.Path(path_type=Path)
 @act("backup.make")
 @click.pass_obj
 def backup(config: Config, out: Path, with_releases: bool, as_json: bool) -> None:
-    """Write log, cases, accounts, guidelines and settings to OUT, a folder or a new file.
+    """Write log, cases, accounts, guidelines, rules and settings to OUT, a folder or a new file.
 
     It is encrypted with a passphrase, asked for at the terminal or read from standard input, and
     read back before it counts. Everything may be in use meanwhile.
@@ -69,14 +69,21 @@ def restore(config: Config, file: Path, home: Path | None, replaces: bool, yes: 
     from appliance.release.shelf import release_names
     from appliance.wiring import restore_backup
 
+    here = config.home
     if home is not None:
         config = replace(config, home=home.absolute())
+        there = load_config({HOME_VARIABLE: str(config.home)}, {})
+        if there.access == "users" and config.home.resolve() != here.resolve():
+            raise AccessError(
+                f"people sign in there, and none of them agreed: {config.home}",
+                f"sign in with {HOME_VARIABLE}={config.home}, and restore without --to",
+            )
     if not yes:
-        click.confirm(f"Put {file} in place of what is in {config.home}?", abort=True)
+        click.confirm(f"Put {file} in place of what is in {config.home}?", abort=True, err=True)
     done = restore_backup(config, file, ask_secret("Passphrase of the backup"), replaces=replaces)
     print_line(f"{config.home}: restored as of {done.manifest.at}, entry {done.entries}")
     if done.set_aside:
         print_line(f"what was there is in {done.set_aside}")
-    there = set(release_names(config.releases_folder))
-    if missing := {release["name"] for release in done.manifest.releases} - there:
+    known = set(release_names(config.releases_folder))
+    if missing := {release["name"] for release in done.manifest.releases} - known:
         print_note(f"releases to bring back: {', '.join(sorted(missing))}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from appliance.cli.atlas import print_cases
 from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.guard import act
 from appliance.cli.output import (
@@ -21,6 +22,9 @@ from appliance.cli.output import (
 from appliance.config import Config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.core.atlas import Neighbour
     from appliance.core.consult import Consultation
     from appliance.core.ports import Passage
 
@@ -98,11 +102,21 @@ def print_consultation(result: "Consultation", *, looked_up: bool) -> None:
         print_error(result.error)
     elif result.decision is not None and result.caption is not None:
         _print_answer(result, looked_up)
+    if result.neighbours:
+        _print_beside(result.neighbours)
     if result.entry is not None:
         print_field("record", f"entry {result.entry.seq} ({result.entry.hash[:12]})")
     if result.case_id is not None:
         print_field("case", result.case_id)
     print_line()
+
+
+def _print_beside(neighbours: "Sequence[Neighbour]") -> None:
+    from appliance.core.atlas import TEACHING
+
+    print_line()
+    print_line(TEACHING)
+    print_cases(neighbours)
 
 
 def _print_answer(result: "Consultation", looked_up: bool) -> None:

@@ -181,7 +181,7 @@ def purge(config: Config, before: str, yes: bool) -> None:
 
     time = _time(before)
     if not yes:
-        click.confirm(f"Forget all cases asked before {time}?", abort=True)
+        click.confirm(f"Forget all cases asked before {time}?", abort=True, err=True)
     with ExitStack() as stack:
         store, audit = _open(stack, config)
         with recorded(audit, "case.purge", {"before": time}) as outcome:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from appliance.core.access import Account
     from appliance.edges.users_sessions import Sessions
 
+second_option = click.option(
+    "--second", metavar="NAME", help="Who agrees, where people sign in; asks the secret."
+)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -46,9 +49,8 @@ FREE = {
     "users recover": "asks for the recovery code or two people",
 }
 """Commands that anybody may run, and why."""
-CLINICS_OWN = ("release", "risk")
-"""Settings that an administrator changes, the release with a second person: where people sign in,
-no flag or variable changes them for a consultation."""
+FLAGS = ("release", "risk")
+"""Of the clinic's settings, those that have a flag."""
 
 
 def act(name: Act) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -61,18 +63,13 @@ def act(name: Act) -> Callable[[Callable[P, R]], Callable[P, R]]:
             context = click.get_current_context()
             config = replace(context.obj, command=command_name(context))
             if config.access == "users":
-                config = _admitted(config, name, second)
+                config = admitted(config, name, second)
             context.obj = config
             return command(*arguments, **options)
 
         guarded.act = name  # type: ignore[attr-defined]
         if name in NEEDS_TWO:
-            option = click.option(
-                "--second",
-                metavar="NAME",
-                help="Who agrees, where people sign in; asks the secret.",
-            )
-            return option(guarded)
+            return second_option(guarded)
         return guarded
 
     return decorate
@@ -108,8 +105,8 @@ def signed_in(config: Config, users: "Sessions") -> tuple["Account | None", str]
     return account, "" if account else users.end_session(terminal) or ""
 
 
-def _admitted(config: Config, name: Act, second: str) -> Config:
-    """With who acts in it. Raises: AccessError, AuditError."""
+def admitted(config: Config, name: Act, second: str) -> Config:
+    """Where people sign in: with who acts in it. Raises: AccessError, AuditError."""
     from appliance.core.admission import agree, deny, require, sign_out
     from appliance.wiring import open_audit, open_users
 
@@ -124,30 +121,40 @@ def _admitted(config: Config, name: Act, second: str) -> Config:
             raise
         if account is not None:
             config = replace(config, user=account.name)
-            if may(account.role, name) and name not in NEEDS_TWO and not _overridden(config, name):
+            if may(account.role, name) and name not in NEEDS_TWO and not _flagged(config, name):
                 return config
         audit = stack.enter_context(open_audit(config))
         if ended:
             sign_out(audit, ended, "idle")
         account = require(account, name, audit, config.command)
-        if key := _overridden(config, name):
+        if key := _flagged(config, name):
             deny(audit, name, account, config.command)
-            raise AccessError(
-                f"`{key}` is what the clinic decided, and not for one command to change",
-                f"leave --{key} out, and unset APPLIANCE_{key.upper()}",
-            )
+            raise _decided(key)
         if name in NEEDS_TWO:
             secret = ask_secret(f"secret of {second}") if second else ""
             agree(users, audit, account, name, second, secret, config.command)
     return config
 
 
-def _overridden(config: Config, name: Act) -> str:
-    """Which setting of CLINICS_OWN a flag or a variable changed for a consultation; empty: none."""
+def refuse_flags(config: Config) -> None:
+    """For the screen. Raises: AccessError where people sign in and a flag changes what they do."""
+    if config.access == "users" and (key := _flagged(config, "consult")):
+        raise _decided(key)
+
+
+def _decided(key: str) -> AccessError:
+    return AccessError(
+        f"`{key}` is what the clinic decided, and not for one command to change",
+        f"leave --{key} out",
+    )
+
+
+def _flagged(config: Config, name: Act) -> str:
+    """Which of FLAGS changes a consultation; empty: none."""
     if name != "consult":
         return ""
     decided = load_config({HOME_VARIABLE: str(config.home)}, {})
-    return next((key for key in CLINICS_OWN if getattr(config, key) != getattr(decided, key)), "")
+    return next((key for key in FLAGS if getattr(config, key) != getattr(decided, key)), "")
 
 
 def refuse_without_accounts(config: Config, users: "Sessions") -> None:

@@ -37,7 +37,7 @@ INTERRUPTED = 130
 @click.option("--threads", type=int, metavar="N", help="Processor threads (0: all cores).")
 @click.option("--risk", type=float, metavar="SHARE", help="Of sets that may lack the true label.")
 @click.pass_context
-def main(context: click.Context, /, **flags: Any) -> None:
+def main(context: click.Context, /, **flags: Any) -> int:
     """Caption a medical picture, offline, with the guideline passages that apply.
 
     A skin lesion (dermoscopy), fundus photograph or chest radiograph goes in; a structured
@@ -50,7 +50,8 @@ def main(context: click.Context, /, **flags: Any) -> None:
     if context.invoked_subcommand is None:
         if not is_terminal():
             raise click.exceptions.NoArgsIsHelpError(context)
-        context.invoke(tui)
+        return int(context.invoke(tui))
+    return 0
 
 
 for command in (

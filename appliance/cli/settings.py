@@ -6,9 +6,10 @@ from dataclasses import asdict
 import click
 
 from appliance.cli.diagnostics import print_note
-from appliance.cli.guard import act
+from appliance.cli.guard import act, admitted, second_option
 from appliance.cli.output import print_json, print_line
 from appliance.config import SETTINGS_FILE, Config
+from appliance.core.access import SETTING_ACTS
 
 
 @click.group(invoke_without_command=True)
@@ -32,12 +33,18 @@ def config(config: Config, as_json: bool) -> None:
 @config.command("set")
 @click.argument("key")
 @click.argument("value")
+@second_option
 @act("setting.change")
 @click.pass_obj
-def set_value(config: Config, key: str, value: str) -> None:
-    """Put a setting into the file; what else stands there stays as it is."""
+def set_value(config: Config, key: str, value: str, second: str | None) -> None:
+    """Put a setting into the file; what else stands there stays as it is.
+
+    Where people sign in, `access`, `keep_cases_days` and `release` need a second person.
+    """
     from appliance.wiring import change_setting
 
+    if config.access == "users" and key in SETTING_ACTS:
+        admitted(config, SETTING_ACTS[key], second or "")
     changed = change_setting(config, key, value)
     print_line(f"{key} = {changed}")
     if os.environ.get(variable := f"APPLIANCE_{key.upper()}"):

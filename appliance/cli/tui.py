@@ -6,7 +6,7 @@ from dataclasses import replace
 import click
 
 from appliance.cli.faults import keep_fault
-from appliance.cli.guard import free
+from appliance.cli.guard import free, refuse_flags
 from appliance.config import Config
 from appliance.errors import ConfigError
 
@@ -15,13 +15,17 @@ from appliance.errors import ConfigError
 @click.option("--plain/--drawn", default=None, help="Words only, for screen readers, or drawn.")
 @free
 @click.pass_obj
-def tui(config: Config, plain: bool | None) -> None:
+def tui(config: Config, plain: bool | None) -> int:
     """The screen: consult, worklist, history, guidelines, status."""
-    open_screen(config if plain is None else replace(config, plain=plain))
+    refuse_flags(config)
+    return open_screen(config if plain is None else replace(config, plain=plain))
 
 
-def open_screen(config: Config) -> None:
-    """Until it is left. Raises: ConfigError where there is no terminal, or keys.toml is amiss."""
+def open_screen(config: Config) -> int:
+    """Until it is left; the exit code.
+
+    Raises: ConfigError where there is no terminal, or keys.toml is amiss.
+    """
     if not is_terminal():
         raise ConfigError(
             "the screen needs a terminal, and input or output is none",
@@ -29,7 +33,9 @@ def open_screen(config: Config) -> None:
         )
     from appliance.tui.app import ClinicScreen  # with Textual
 
-    ClinicScreen(config, keep_fault).run()
+    screen = ClinicScreen(config, keep_fault)
+    screen.run()
+    return screen.return_code or 0
 
 
 def is_terminal() -> bool:

@@ -10,7 +10,7 @@ from appliance.cli.diagnostics import print_note
 from appliance.cli.guard import act, free, refuse_without_accounts
 from appliance.cli.output import print_json, print_line, print_row
 from appliance.cli.secrets import ask_secret
-from appliance.config import SETTINGS_FILE, Config
+from appliance.config import Config
 from appliance.core.access import ROLES, Account, Role, enabled_administrators
 from appliance.errors import AccessError, AuditError
 
@@ -52,8 +52,7 @@ def begin(config: Config, name: str) -> None:
         if not accounts.is_empty():
             raise AccessError(
                 f"there are accounts already: {accounts.path}",
-                f'to have people sign in, write access = "users" into'
-                f" {config.home / SETTINGS_FILE}",
+                "to have people sign in, run `appliance config set access users`",
             )
         if config.access == "users":
             refuse_without_accounts(config, accounts)

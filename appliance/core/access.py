@@ -34,6 +34,7 @@ Act = Literal[
     "own.account",
     "setting.read",
     "setting.change",
+    "access.change",
     "backup.make",
     "backup.restore",
     "key.change",
@@ -68,6 +69,7 @@ MAY: dict[Act, frozenset[Role]] = {
     "own.account": _EVERYBODY,
     "setting.read": _EVERYBODY,
     "setting.change": _ADMINISTRATOR,
+    "access.change": _ADMINISTRATOR,
     "backup.make": _ADMINISTRATOR,
     "backup.restore": _ADMINISTRATOR,
     "key.change": _ADMINISTRATOR,
@@ -80,12 +82,20 @@ NEEDS_TWO: frozenset[Act] = frozenset(
         "case.export",
         "case.purge",
         "release.activate",
+        "access.change",
         "backup.restore",
         "key.change",
         "kit.change",
     }
 )
 """A second person, signed in for this act alone, must agree: any account but one's own."""
+
+SETTING_ACTS: dict[str, Act] = {
+    "access": "access.change",
+    "keep_cases_days": "case.purge",
+    "release": "release.activate",
+}
+"""Settings that do what one of NEEDS_TWO does; every other is setting.change alone."""
 
 
 def may(role: Role, act: Act) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from appliance.core.atlas import TEACHING, neighbour_json
+
 if TYPE_CHECKING:
     from appliance.core.consult import Consultation  # which keeps what is made here
 
@@ -21,6 +23,13 @@ def answer_json(result: "Consultation") -> dict[str, Any]:
         "decision": asdict(decision) if decision else None,
         "limits": list(result.limits),
         "passages": [asdict(passage) for passage in result.passages],
+        "atlas": None
+        if result.neighbours is None
+        else {
+            "teaching": TEACHING,
+            "warning": result.inconsistency,
+            "cases": [neighbour_json(neighbour) for neighbour in result.neighbours],
+        },
         "release": {
             "name": result.release.name,
             "sha256": result.release.sha256,

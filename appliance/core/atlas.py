@@ -9,8 +9,8 @@ encoder and no index.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from appliance.core.caption import Caption
 from appliance.core.gate import Gate, Refusal, refusal, unfamiliar
@@ -264,6 +264,13 @@ def inconsistency(label: str, neighbours: Sequence[Neighbour]) -> str | None:
     most = counts.most_common(1)[0][1]
     whom = "the caption" if most >= wanted else "each other"
     return f"the nearest reference cases disagree with {whom}: {listed}"
+
+
+def neighbour_json(neighbour: Neighbour) -> dict[str, Any]:
+    """As commands and kept cases give it: without the picture's bytes; whether there is one is
+    said."""
+    row = asdict(neighbour.case)
+    return {**row, "picture": row["picture"] is not None, "cosine": neighbour.cosine}
 
 
 def refusal_of(gate: Gate, picture: Picture, features: Vector | None) -> Refusal | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from appliance.core.answer import answer_json
+from appliance.core.atlas import Atlas, Neighbour, beside, inconsistency
 from appliance.core.caption import Caption, CaptionFormatError, parse_caption
 from appliance.core.cases import CaseKeeper
 from appliance.core.decision import Decision, believe, decide
@@ -28,7 +29,14 @@ from appliance.core.ports import (
 from appliance.core.query import GuidelineQuery, caption_queries
 from appliance.core.scope import limits
 from appliance.core.structure import STRUCTURE_VERSION
-from appliance.errors import ApplianceError, AuditError, CaseError, ImageError, ModelError
+from appliance.errors import (
+    ApplianceError,
+    AtlasError,
+    AuditError,
+    CaseError,
+    ImageError,
+    ModelError,
+)
 
 Stage = Literal["opening", "reading", "looking up", "recording"]
 
@@ -50,6 +58,10 @@ class Ports:
     """None: nothing is kept to come back to."""
     cancel: Callable[[], None] = lambda: None
     """From another thread: the reading in progress ends at once, with a ModelError."""
+    atlas: Atlas | None = None
+    """None: no reference cases are shown beside, and nothing is said of them."""
+    atlas_cases: int = 0
+    """How many of them are shown."""
 
 
 @dataclass
@@ -64,7 +76,12 @@ class Consultation:
     label_probabilities: dict[str, float] = field(default_factory=dict)
     decision: Decision | None = None
     limits: tuple[str, ...] = ()
-    """Where the picture lies outside what the release was trained and measured on."""
+    """Where the picture lies outside what the release was trained and measured on, and where
+    reference cases disagree."""
+    neighbours: tuple[Neighbour, ...] | None = None
+    """Reference cases that look alike, as teaching material; None where none were looked for."""
+    inconsistency: str | None = None
+    """That they disagree with each other or with the caption; it stands in `limits`, too."""
     passages: tuple[Passage, ...] = ()
     entry: Entry | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -129,11 +146,29 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     result.limits = (*known, *unusual)
     lap("caption")
 
+    if ports.atlas is not None:
+        _look_beside(result, ports.atlas, ports.atlas_cases, result.picture, result.caption)
+        lap("atlas")
+
     if ports.guidelines is not None:
         progress("looking up")
         queries = caption_queries(result.decision, result.caption, result.domain)
         result.passages = find_passages(ports.guidelines, queries, k)
         lap("lookup")
+
+
+def _look_beside(
+    result: Consultation, atlas: Atlas, k: int, picture: Picture, caption: Caption
+) -> None:
+    """An atlas that fails takes nothing from the answer; that it failed is said."""
+    try:
+        result.neighbours = beside(atlas, picture, k)
+    except AtlasError as exc:
+        result.limits = (*result.limits, f"no reference cases: {exc.message}")
+        return
+    result.inconsistency = inconsistency(caption.label, result.neighbours)
+    if result.inconsistency is not None:
+        result.limits = (*result.limits, result.inconsistency)
 
 
 def _read(picture: Picture, path: str, captioner: Captioner) -> tuple[Reading, Caption]:
@@ -227,7 +262,17 @@ def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
         "label_probabilities": {k: round(p, 6) for k, p in result.label_probabilities.items()},
         "decision": asdict(result.decision) if result.decision else None,
         "passages": [passage.passage_id for passage in result.passages],
+        "atlas": _beside(result),
         "timings_ms": result.timings_ms,
         "error": error.code if error else None,
         "case": result.case_id,
+    }
+
+
+def _beside(result: Consultation) -> dict[str, Any] | None:
+    if result.neighbours is None:
+        return None
+    return {
+        "cases": [neighbour.case.case_id for neighbour in result.neighbours],
+        "inconsistent": result.inconsistency is not None,
     }

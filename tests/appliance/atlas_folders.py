@@ -58,7 +58,9 @@ def write_small_atlas(folder: Path, least_cosine: float = -1.0) -> Path:
     """Three cases of either label, those of the open source with a picture."""
     folder.mkdir(parents=True)
     towers, heads = LetterTowers(), small_heads()
-    cases, pictures, captions = [], [], []
+    cases: list[StoredCase] = []
+    pictures: list[bytes] = []
+    captions: list[Vector] = []
     for label, stated in FINDINGS.items():
         for number, findings in enumerate(stated):
             source = OPEN if number else CLOSED

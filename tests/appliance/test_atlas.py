@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from atlas_folders import OPEN, plain_picture
+from stand_ins import MemoryLog, ports
 
 from appliance.core.atlas import (
     AtlasCard,
@@ -21,6 +22,7 @@ from appliance.core.atlas import (
     moved,
     similar,
 )
+from appliance.core.consult import consult
 from appliance.core.gate import BLANK, Refusal
 from appliance.core.ports import Picture
 from appliance.errors import AtlasError, ImageError
@@ -151,3 +153,46 @@ def test_the_nearest_case_decides_a_tie() -> None:
 )
 def test_cases_that_do_not_bear_the_caption_out_are_told(labels: str, said: str | None) -> None:
     assert inconsistency("x", neighbours(*labels)) == said
+
+
+class OneWord(ThreeWords):
+    """An atlas in which every picture lies by the case given, or that fails."""
+
+    def __init__(self, label: str, error: AtlasError | None = None) -> None:
+        super().__init__()
+        self.label, self.error = label, error
+
+    def features(self, picture: Picture) -> Vector:
+        return WORDS["melanoma"]
+
+    def nearest(self, vector: Vector, k: int) -> tuple[Neighbour, ...]:
+        if self.error is not None:
+            raise self.error
+        return tuple(neighbours(*[self.label] * k))
+
+
+def test_a_caption_that_reference_cases_contradict_is_told_and_recorded() -> None:
+    audit = MemoryLog()
+    wired = replace(ports(audit=audit), atlas=OneWord("melanocytic nevus"), atlas_cases=5)
+    result = consult("x.png", wired, k=0)
+    assert result.caption is not None and result.caption.label == "melanoma"
+    warning = "the nearest reference cases disagree with the caption: 5 melanocytic nevus"
+    assert result.inconsistency == warning and warning in result.limits
+    recorded = audit.entries[-1].body["atlas"]
+    assert recorded == {"cases": ["0", "1", "2", "3", "4"], "inconsistent": True}
+
+
+def test_cases_that_bear_a_caption_out_are_not_remarked_on() -> None:
+    wired = replace(ports(), atlas=OneWord("melanoma"), atlas_cases=3)
+    result = consult("x.png", wired, k=0)
+    assert result.inconsistency is None
+    assert result.neighbours is not None and len(result.neighbours) == 3
+    assert not any("reference cases" in limit for limit in result.limits)
+
+
+def test_an_atlas_that_fails_takes_nothing_from_the_answer() -> None:
+    failing = OneWord("melanoma", AtlasError("the atlas is damaged: /x", "add it again"))
+    result = consult("x.png", replace(ports(), atlas=failing, atlas_cases=3), k=0)
+    assert result.error is None and result.caption is not None
+    assert result.neighbours is None
+    assert "no reference cases: the atlas is damaged: /x" in result.limits

@@ -120,3 +120,26 @@ def test_the_built_in_atlas_may_be_added_and_shown(capsys: pytest.CaptureFixture
     assert run(["atlas", "show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cases"] == 992
     assert "atlas.add.done" in {entry["kind"] for entry in entries(capsys)}
+
+
+def test_cases_stand_beside_a_consultation_where_that_is_set(
+    chest_dicom: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["caption", str(chest_dicom), "--no-lookup", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["atlas"] is None
+    monkeypatch.setenv("APPLIANCE_ATLAS_CASES", "5")
+    assert run(["caption", str(chest_dicom), "--no-lookup", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    beside = answer["atlas"]
+    assert len(beside["cases"]) == 5 and beside["teaching"].startswith("TEACHING")
+    agreeing = [c for c in beside["cases"] if c["label"] == answer["caption"]["label"]]
+    assert (beside["warning"] is None) == (len(agreeing) >= 3)
+    assert (beside["warning"] in answer["limits"]) == (beside["warning"] is not None)
+    recorded = [entry for entry in entries(capsys) if entry["kind"] == "caption.answered"]
+    assert recorded[0]["body"]["atlas"] is None
+    assert recorded[1]["body"]["atlas"] == {
+        "cases": [case["case_id"] for case in beside["cases"]],
+        "inconsistent": beside["warning"] is not None,
+    }
+    assert run(["caption", str(chest_dicom), "--no-lookup"]) == 0
+    assert "TEACHING MATERIAL" in capsys.readouterr().out

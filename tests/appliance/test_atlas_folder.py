@@ -23,7 +23,6 @@ from appliance.edges.atlas import AtlasFolder, add_atlas
 from appliance.errors import AtlasError, AtlasMissingError
 from appliance.release.atlas_files import (
     CASES,
-    HEADS,
     MANIFEST,
     PICTURES,
     VECTORS,
@@ -31,7 +30,7 @@ from appliance.release.atlas_files import (
     read_atlas,
     verify_atlas,
 )
-from appliance.release.atlas_heads import read_heads
+from appliance.release.atlas_heads import HEADS, read_heads
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from appliance.core.labels import DOMAINS
 from appliance.release.atlas_heads import read_heads
 from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_towers
-from training.atlas.material import gather_atlas
+from training.atlas.material import AtlasMaterial, gather_atlas
 from training.atlas.measure import reference_places, space_of
 
 NOBODY = Source("", "", "", "")
@@ -46,19 +46,19 @@ def main() -> None:
                 if row.example.domain != domain:
                     continue
                 said = found[row.example.dataset, row.example.row]
-                is_alarm = inconsistency(said, [_case(material, references[n]) for n in near])
-                counts[is_alarm is not None][0] += said != row.caption.label
-                counts[is_alarm is not None][1] += 1
-            for is_alarm, (wrong, total) in counts.items():
+                warning = inconsistency(said, [_case(material, references[n]) for n in near])
+                counts[warning is not None][0] += said != row.caption.label
+                counts[warning is not None][1] += 1
+            for is_told, (wrong, total) in counts.items():
                 low, high = wilson(wrong, total)
-                state = "alarm" if is_alarm else "quiet"
+                state = "alarm" if is_told else "quiet"
                 print(
                     f"  {domain} {state}: wrong {wrong}/{total} = {wrong / total:.3f} "
                     f"({low:.3f}-{high:.3f})"
                 )
 
 
-def _case(material, place):  # type: ignore[no-untyped-def]
+def _case(material: AtlasMaterial, place: int) -> Neighbour:
     label = material.rows[place].caption.label
     return Neighbour(AtlasCase("", label, "skin", "", "", NOBODY, "", None), 1.0)
 

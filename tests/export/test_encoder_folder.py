@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from appliance.cli.main import run
 from appliance.errors import AtlasError
-from appliance.release.drawings import draw
+from appliance.release.drawings import draw, png
 from appliance.wiring import open_encoder_folder
+from export.atlas import AtlasOrder, write_atlas
 from export.encoder_folder import LEAST_COSINE, write_encoder_folder
 from export.errors import ExportError
 from training.labels import label_table
+from training.measured.captions import write_captions
 
 SIDE = 32
 
@@ -148,3 +151,28 @@ def test_a_model_of_another_kind_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="not a clip or siglip"):
         write_encoder_folder(folder, tmp_path / "out", lambda line: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_atlas_of_such_an_encoder_is_made_added_and_searched(
+    written: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    captions = write_captions(data, tmp_path / "captions.jsonl", lambda line: None)
+    order, run_folder = AtlasOrder("clip", "open", 1), tmp_path / "run"
+    made = write_atlas(
+        *(order, written, None, data, captions, run_folder, tmp_path / "atlas", 1),
+        lambda line: None,
+    )
+    assert run(["atlas", "add", str(made)]) == 1  # of another encoder than the release's tower
+    assert "belongs to the folder" in capsys.readouterr().err
+    monkeypatch.setenv("APPLIANCE_ATLAS_ENCODER", str(written))
+    assert run(["atlas", "add", str(made)]) == 0
+    assert run(["atlas", "find", "melanoma", "--k", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["cases"]) == 2
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(png(draw("chest", 0, 64)))
+    assert run(["atlas", "similar", str(picture), "--json"]) == 0
+    assert "cases" in json.loads(capsys.readouterr().out)

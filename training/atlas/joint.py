@@ -339,19 +339,26 @@ def _measure(
     right["oracle"] = (chosen(every) == truths[:, None]).any(1)
     doubtful = inconsistent(read["plain"])
     return {
-        scope: {
-            "pictures": int(inside.sum()),
-            "accuracy": {name: _share(each[inside]) for name, each in right.items()},
-            "balanced_accuracy": {
-                name: _balanced(each[inside], truths[inside]) for name, each in right.items()
-            },
-            "joint_against_plain": {
-                "gained": int((right["joint"] & ~right["plain"])[inside].sum()),
-                "lost": int((right["plain"] & ~right["joint"])[inside].sum()),
-                "p": mcnemar(right["plain"][inside], right["joint"][inside]),
-            },
-        }
-        for scope, inside in (("all", np.full(len(queries), True)), ("inconsistent", doubtful))
+        "all": _figures(right, truths, np.full(len(queries), True)),
+        "inconsistent": _figures(right, truths, doubtful) if doubtful.any() else None,
+    }
+
+
+def _figures(
+    right: dict[str, NDArray[np.bool_]], truths: NDArray[np.int64], inside: NDArray[np.bool_]
+) -> dict[str, Any]:
+    plain, joint = right["plain"][inside], right["joint"][inside]
+    return {
+        "pictures": int(inside.sum()),
+        "accuracy": {name: _share(each[inside]) for name, each in right.items()},
+        "balanced_accuracy": {
+            name: _balanced(each[inside], truths[inside]) for name, each in right.items()
+        },
+        "joint_against_plain": {
+            "gained": int((joint & ~plain).sum()),
+            "lost": int((plain & ~joint).sum()),
+            "p": mcnemar(plain, joint),
+        },
     }
 
 
@@ -373,6 +380,8 @@ def lines_of(figures: dict[str, Any]) -> Sequence[str]:
     """The figures as lines for a person."""
     lines = []
     for scope, found in figures.items():
+        if found is None:
+            continue
         lines.append(f"{scope}: {found['pictures']} pictures")
         for name, share in found["accuracy"].items():
             low, high = share["interval"]

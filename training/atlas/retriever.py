@@ -31,7 +31,9 @@ def build_heads(dimensions: int, learned_share: float) -> Any:
     class DualHeads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            heads = {side: nn.Linear(dimensions, dimensions) for side in SIDES}
+            heads: dict[str, nn.Linear] = {
+                side: nn.Linear(dimensions, dimensions) for side in SIDES
+            }
             for head in heads.values():
                 nn.init.eye_(head.weight)
                 nn.init.zeros_(head.bias)

@@ -17,7 +17,8 @@ def made_up_material() -> AtlasMaterial:
     rng = np.random.default_rng(0)
     labels = label_set()
     centres = {label: (rng.normal(size=12), rng.normal(size=9)) for label in LABELS}
-    rows, pictures, captions = [], [], []
+    rows: list[CaptionedImage] = []
+    pictures, captions = [], []
     for split, count in PER_SPLIT.items():
         for number in range(count):
             label = LABELS[number % len(LABELS)]

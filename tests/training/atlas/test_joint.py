@@ -7,37 +7,71 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.atlas.joint import divide, read_joint_recipe
+from appliance.core.atlas import TowerId, Vector
+from appliance.core.gate import Refusal
+from appliance.core.ports import Picture
+from appliance.release.atlas_heads import write_heads
+from tests.training.atlas.made_up import made_up_material
+from tests.training.tiny import HELD_BACK, RECIPE
+from training.atlas.heads import train_heads
+from training.atlas.joint import divide, lines_of, read_joint_recipe, train_jointly
+from training.atlas.material import gather_atlas
 from training.atlas.reader import Reader, paired_prompt
-from training.atlas.recipe import JOINT
+from training.atlas.recipe import DEMONSTRATION, JOINT, read_heads_recipe
+from training.atlas.retriever import SIDES
+from training.captioner import build_captioner
 from training.evaluation.asking import label_scorer
 from training.labels import label_set
+from training.measured.captions import write_captions
+from training.tokenizer import load_tokenizer
+from training.tower import build_classifier
 
 BACKGROUND = "melanoma. dermoscopy, skin lesion. irregular border. urgent."
 
 
 @pytest.fixture(scope="module")
-def reader(tokenizer: Any) -> Reader:
+def model_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of random weights: what it says is arbitrary, but its own."""
-    import tempfile
-
     import torch
     from safetensors.torch import save_file
 
-    from tests.training.tiny import RECIPE
-    from training.captioner import build_captioner
-    from training.tower import build_classifier
-
     torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
     geometry = replace(RECIPE.geometry, text_depth=2)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tower.safetensors"
-        save_file(
-            {k: v.contiguous() for k, v in build_classifier(geometry, 3).state_dict().items()}, file
-        )
-        model = build_captioner(geometry, tokenizer, file).eval()
-    tokens = np.random.default_rng(0).normal(size=(4, geometry.image_tokens, geometry.text_width))
-    return Reader(model, tokenizer, label_set(), tokens.astype(np.float16))
+    weights = build_classifier(geometry, 3).state_dict()
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "tower.safetensors")
+    model = build_captioner(geometry, tokenizer, folder / "tower.safetensors")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(model_folder: Path) -> Reader:
+    from transformers import Gemma3ForConditionalGeneration
+
+    model: Any = Gemma3ForConditionalGeneration.from_pretrained(model_folder)
+    shape = (4, RECIPE.geometry.image_tokens, RECIPE.geometry.text_width)
+    tokens = np.random.default_rng(0).normal(size=shape)
+    return Reader(
+        model.eval(), load_tokenizer(model_folder), label_set(), tokens.astype(np.float16)
+    )
+
+
+class MeanColour:
+    """Towers of counted bytes: what they see does not matter here."""
+
+    identity = TowerId("release", "colours", "aa" * 32, "bb" * 32, 16)
+
+    def picture_features(self, picture: Picture) -> Vector:
+        rows = np.frombuffer(picture.rgb, np.uint8).reshape(-1, 3)
+        return [*(rows.mean(0) / 255).tolist(), *(rows.std(0) / 255).tolist()]
+
+    def text_features(self, text: str) -> Vector:
+        return [text.count(letter) / len(text) for letter in "aeiou"]
+
+    def refusal(self, picture: Picture, features: Vector) -> Refusal | None:
+        return None
 
 
 def test_the_posterior_is_that_of_scoring_each_label_in_full(reader: Reader) -> None:
@@ -90,8 +124,6 @@ def test_the_loss_is_the_true_labels_alone(reader: Reader) -> None:
 
 
 def test_no_picture_and_no_group_plays_two_parts() -> None:
-    from tests.training.atlas.made_up import made_up_material
-
     material = made_up_material()
     recipe = replace(read_joint_recipe(JOINT), memory_per_label=5, queries_per_label=4)
     parts = divide(material, recipe)
@@ -106,3 +138,42 @@ def test_no_picture_and_no_group_plays_two_parts() -> None:
     ]
     groups = [{material.rows[p].example.group for p in each} for each in every[1:3]]
     assert not groups[0] & groups[1]
+
+
+def test_a_joint_run_from_pictures_to_figures(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    run = tmp_path / "run"
+    captions = write_captions(data, tmp_path / "captions.jsonl", lambda line: None)
+    material = gather_atlas(MeanColour(), data, captions, run, lambda line: None)
+    heads = replace(read_heads_recipe(DEMONSTRATION), steps=3, batch=8)
+    write_heads(train_heads(heads, material, lambda line: None), run / "heads.npz")
+    recipe = replace(
+        read_joint_recipe(JOINT),
+        reader_queries=2,
+        retriever_queries=2,
+        queries_per_label=1,
+        read=1,
+        candidates=3,
+        rank=2,
+        reader_batch=2,
+        retriever_epochs=3,
+    )
+    said: list[str] = []
+    figures = train_jointly(
+        recipe, model_folder, MeanColour(), run / "heads.npz", data, captions, run, said.append
+    )
+    found = figures["all"]
+    assert found["pictures"] == len(HELD_BACK)
+    accuracy = {name: share["value"] for name, share in found["accuracy"].items()}
+    assert set(accuracy) == {"no retrieval", "plain", "joint", "oracle"}
+    assert accuracy["oracle"] >= max(accuracy["plain"], accuracy["joint"]) - 1e-9
+    assert figures["inconsistent"] is None or figures["inconsistent"]["pictures"] <= 5
+    assert (run / "reader" / "adapter_config.json").is_file()
+    learnt = load_file(run / "retriever.safetensors")
+    for side in SIDES:
+        assert not torch.equal(learnt[f"heads.{side}.weight"], torch.eye(128))
+    assert any(line.startswith("all: 5 pictures") for line in lines_of(figures))

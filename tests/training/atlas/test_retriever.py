@@ -10,6 +10,7 @@ import torch
 from training.atlas.retriever import (
     NO_LABEL,
     SIDES,
+    Logs,
     Side,
     build_heads,
     chosen,
@@ -23,8 +24,9 @@ from training.atlas.retriever import (
 LOG = np.log
 
 
-def posteriors(*rows: tuple[float, ...]) -> np.ndarray:  # type: ignore[type-arg]
-    return LOG(np.array([rows]))
+def posteriors(*rows: tuple[float, ...]) -> Logs:
+    found: Logs = LOG(np.array([rows]))
+    return found
 
 
 def test_the_loss_is_zero_where_the_retriever_agrees_with_the_reader() -> None:
