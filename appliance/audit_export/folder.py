@@ -27,8 +27,8 @@ from appliance.audit_export.fhir import bundle_entry
 from appliance.audit_export.selection import Selection
 from appliance.audit_export.table import COLUMNS, table_row
 from appliance.core.checkpoint import Checkpoint, read_checkpoint, short_code, verifier_key
-from appliance.core.entry import Entry, read_entry
-from appliance.core.log_check import Row
+from appliance.core.entry import Entry
+from appliance.core.log_check import Row, entry_in
 from appliance.core.ports import AuditLog
 from appliance.core.record import recorded
 from appliance.errors import ApplianceError, ConfigError
@@ -134,9 +134,9 @@ def write_export(
 
 def _chosen(rows: Iterable[Row], selection: Selection) -> Iterator[tuple[Entry, bytes]]:
     for row in rows:
-        if row.text is None:
+        entry = entry_in(row)
+        if row.text is None or entry is None:
             continue  # its archive, which proves it, is elsewhere
-        entry = read_entry(row.text)
         if selection.holds(entry):
             yield entry, row.text
 

@@ -91,10 +91,15 @@ def judge_case(
 
 
 def impress_case(cases: Cases, audit: AuditLog, case_id: str, label: str) -> None:
-    """Keep a second reader's own label. Raises: CaseError, AuditError."""
+    """Keep a second reader's own label, and record whether the release's decision holds it.
+
+    Raises: CaseError, AuditError.
+    """
     with recorded(audit, "case.impression", _named(case_id)) as outcome:
+        decision = found_case(cases, case_id).answer["decision"]
         cases.impress(case_id, label)
-        outcome |= {"case": case_id, "label": label}
+        agrees = decision is not None and label in decision["labels"]
+        outcome |= {"case": case_id, "label": label, "agrees": agrees}
 
 
 def read_again(cases: Cases, audit: AuditLog, captioner: Captioner, case_id: str) -> Again:

@@ -7,6 +7,7 @@ entry's hash is that tree's leaf hash. Where entries are kept is the edge's busi
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -71,11 +72,15 @@ def entry_text(
 
 def read_entry(text: bytes) -> Entry:
     """Raises: ValueError when the text is not an entry's."""
-    value = json.loads(text)
     try:
-        return Entry(**value, hash=leaf_hash(text).hex())
-    except TypeError as exc:
+        entry = Entry(**json.loads(text), hash=leaf_hash(text).hex())
+        datetime.fromisoformat(entry.at)
+        is_one = isinstance(entry.body, dict) and isinstance(entry.kind + entry.user, str)
+    except (TypeError, RecursionError) as exc:
         raise ValueError("not an entry") from exc
+    if not is_one:
+        raise ValueError("not an entry")
+    return entry
 
 
 def unanswered(entries: Iterable[Entry]) -> list[Entry]:

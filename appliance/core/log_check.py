@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from appliance.core.checkpoint import Checkpoint, short_code
+from appliance.core.entry import Entry, read_entry
 from appliance.core.merkle import HASH_BYTES, Peaks, leaf_hash
+from appliance.errors import AuditError
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,21 @@ class Row:
     """Canonical; None when it lies in an archive that is not here."""
     hashes: bytes
     """Roots of the subtrees it completes, from its own leaf hash up."""
+
+
+def entry_in(row: Row) -> Entry | None:
+    """Whose hash the row has; None when its text is elsewhere. Raises: AuditError."""
+    if row.text is None:
+        return None
+    if leaf_hash(row.text) != row.hashes[:HASH_BYTES]:
+        raise AuditError(f"entry {row.seq} was changed after it was written", _VERIFY)
+    try:
+        return read_entry(row.text)
+    except ValueError as exc:
+        raise AuditError(f"entry {row.seq} of the audit log is none ({exc})", _VERIFY) from exc
+
+
+_VERIFY = "run `appliance audit verify`; keep the log's folder as it is, and tell who keeps it"
 
 
 @dataclass(frozen=True)

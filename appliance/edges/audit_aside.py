@@ -35,7 +35,11 @@ def set_aside(folder: Path, at: str, reason: str) -> Path:
     place = folder / "set-aside" / date
     make_private_folder(place.parent)
     place.mkdir(mode=0o700)
-    write_private_file(place / REASON_FILE, reason.encode())
+    try:
+        write_private_file(place / REASON_FILE, reason.encode())
+    except OSError:
+        place.rmdir()
+        raise
     for name in (*(LOG_FILE + ending for ending in JOURNALS), LOG_FILE, CHECKPOINT_FILE):
         if (folder / name).exists():
             (folder / name).rename(place / name)

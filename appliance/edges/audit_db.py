@@ -83,11 +83,20 @@ class AuditDatabase(AuditReader):
         with self._writing():
             with self._transaction():
                 entry = self._insert(kind, body)
-                note = self._sign_if_due(entry)
+                note = self._sign_if_due(entry.seq, entry.at)
             self._asked = unanswered([*self._asked, entry])
             if note:
                 self._keep_beside(note)
         return entry
+
+    def sign_if_due(self) -> None:
+        """For a program that stays open: where no entry comes, nothing else sees that the unsigned
+        ones are a day old. Raises: AuditError."""
+        with self._writing():
+            with self._transaction():
+                note = self._sign_if_due(self._newest()[0], self._now().at)
+            if note:
+                self._keep_beside(note)
 
     def sign(self, why: str) -> str:
         """A signed checkpoint of all entries so far, as text. Raises: AuditError.
@@ -207,7 +216,7 @@ class AuditDatabase(AuditReader):
                 "settings": before.seq,
             }
             self._started = self._insert("program.started", body)
-            note = self._sign_if_due(self._started)
+            note = self._sign_if_due(self._started.seq, self._started.at)
         if note:
             self._keep_beside(note)
 
@@ -303,13 +312,13 @@ class AuditDatabase(AuditReader):
         )
         return read_entry(text)
 
-    def _sign_if_due(self, entry: Entry) -> str | None:
+    def _sign_if_due(self, newest: int, now: str) -> str | None:
         size, at = self._signed()
-        since = datetime.fromisoformat(entry.at) - datetime.fromisoformat(at)
+        since = datetime.fromisoformat(now) - datetime.fromisoformat(at)
         is_late = abs(since) >= LONGEST_UNSIGNED  # also by a clock that was set back
-        if entry.seq - size < MOST_UNSIGNED and not is_late:
+        if newest == size or (newest - size < MOST_UNSIGNED and not is_late):
             return None
-        return self._sign("due", entry.at)
+        return self._sign("due", now)
 
     def _sign(self, why: str, at: str) -> str:
         size = self._newest()[0]

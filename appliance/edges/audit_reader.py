@@ -14,8 +14,8 @@ from typing import Self
 import sqlite_utils
 
 from appliance.core.checkpoint import Checkpoint, is_signed, read_checkpoint, read_code
-from appliance.core.entry import Entry, read_entry
-from appliance.core.log_check import Fault, Row, Witness, first_fault
+from appliance.core.entry import Entry
+from appliance.core.log_check import Fault, Row, Witness, entry_in, first_fault
 from appliance.core.merkle import HASH_BYTES, consistency_proof, inclusion_proof, root
 from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, changed_since
 from appliance.edges.audit_keys import is_signature
@@ -139,9 +139,7 @@ class AuditReader:
     def entries(self, first: int = FIRST, last: int | None = None) -> Iterator[Entry]:
         """In order; those whose archive is elsewhere left out. Raises: AuditError."""
         for row in self.rows(first, last):
-            if row.text is not None:
-                with self._our_errors():
-                    entry = read_entry(row.text)
+            if entry := entry_in(row):
                 yield entry
 
     def get(self, seq: int) -> Entry | None:
@@ -154,8 +152,7 @@ class AuditReader:
                 f"entry {seq} is in an archive that is not in {self.folder / 'archive'}",
                 "bring the archive's folder back there",
             )
-        with self._our_errors():
-            return read_entry(row.text)
+        return entry_in(row)
 
     def checkpoint(self, size: int) -> Checkpoint:
         """Of the first `size` entries, by the hashes as they are kept. Raises: AuditError."""
@@ -260,9 +257,8 @@ class AuditReader:
         first = next(self.rows(1, 1), None)
         if first is None or self.origin != origin_of(first.hashes[:HASH_BYTES]):
             return Fault(1, 1, f"entry 1 is not the one that opened {self.origin}")
-        if first.text is None:
-            return None
-        before = read_entry(first.text).body.get("before")
+        opened = entry_in(first)
+        before = opened and opened.body.get("before")
         changed = changed_since(self.folder, before) if before else None
         return Fault(1, 1, f"the log set aside before this one: {changed}") if changed else None
 

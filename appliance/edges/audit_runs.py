@@ -22,17 +22,23 @@ class Run:
         folder = log_folder / "running"
         self._path = folder / self.name
         self._descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        os.write(self._descriptor, str(newest).encode())
-        os.fsync(self._descriptor)
-        sync_folder(folder)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            os.write(self._descriptor, str(newest).encode())
+            os.fsync(self._descriptor)
+            sync_folder(folder)
+        except OSError:
+            self.end(is_clean=True)  # it never began: no crash for the next to find
+            raise
 
     def end(self, *, is_clean: bool) -> None:
         """Unless clean, the file stays for the next opening to find."""
-        if is_clean:
-            self._path.unlink()
-            sync_folder(self._path.parent)
-        os.close(self._descriptor)
+        try:
+            if is_clean:
+                self._path.unlink()
+                sync_folder(self._path.parent)
+        finally:
+            os.close(self._descriptor)
 
 
 class Turn:

@@ -1,4 +1,4 @@
-"""Backups: log, cases, accounts, guideline index and settings in one sealed file, made in use.
+"""Backups: log, cases, accounts, guidelines, rules and settings in one sealed file, made in use.
 
 Databases are copied by SQLite, the index under its own lock, into a private folder of the home;
 from there everything is streamed. The file is written aside, read back from the medium, and only
@@ -21,11 +21,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from appliance import __version__
-from appliance.config import SETTINGS_FILE, Config
+from appliance.config import Config
 from appliance.edges.audit_aside import CHECKPOINT_FILE, JOURNALS, LOG_FILE
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_sqlite import connect
-from appliance.edges.backup_file import FORMAT, MANIFEST, Manifest, open_backup, read_through
+from appliance.edges.backup_file import (
+    BY_HAND,
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    open_backup,
+    read_through,
+)
 from appliance.edges.guidelines import copy_guidelines
 from appliance.edges.sealed_file import Cost, SealedWriter
 from appliance.errors import BackupError, ConfigError
@@ -160,8 +167,11 @@ def _stage(config: Config, log: AuditDatabase, staging: Path) -> str:
                 shutil.copyfile(path, target)
     if not config.index_server and (config.index_folder / INDEX_MANIFEST).exists():
         copy_guidelines(config.index_folder, staging / "index")
-    if (config.home / SETTINGS_FILE).exists():
-        shutil.copyfile(config.home / SETTINGS_FILE, staging / SETTINGS_FILE)
+    for name in BY_HAND:
+        if (config.home / name).is_dir():
+            shutil.copytree(config.home / name, staging / name)
+        elif (config.home / name).exists():
+            shutil.copyfile(config.home / name, staging / name)
     target = staging / "log"
     target.mkdir(mode=0o700)
     checkpoint = log.sign("export")

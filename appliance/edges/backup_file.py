@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from appliance.config import SETTINGS_FILE
 from appliance.core.checkpoint import read_checkpoint
 from appliance.edges.sealed_file import SealedReader
 from appliance.errors import BackupError
 
 MANIFEST = "manifest.json"
+BY_HAND = ("rules", SETTINGS_FILE, "keys.toml")
+"""Of a home, what people write: rules of treatment, settings, and keys of the screen."""
 MOST_MANIFEST_BYTES = 64 << 20
 FORMAT = 1
 BLOCK = 1 << 20

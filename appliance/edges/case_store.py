@@ -133,6 +133,14 @@ class CaseStore:
             ).fetchone()
             return int(count)
 
+    def oldest_proof(self) -> tuple[int, str] | None:
+        """Number and hash of the log's entry for the oldest case. Raises: CaseError."""
+        with self._errors("read"):
+            row: tuple[int, str] | None = self._db.execute(
+                "SELECT seq, hash FROM kept WHERE seq IS NOT NULL ORDER BY at, seq LIMIT 1"
+            ).fetchone()
+            return row
+
     def pixels(self, case_id: str) -> bytes | None:
         png = self.png(case_id)
         return None if png is None else _rgb(png, self.path)
@@ -294,7 +302,8 @@ def _decision(answer: Mapping[str, Any]) -> str:
 def _words(answer: Mapping[str, Any]) -> str:
     labels = answer["decision"]["labels"] if answer["decision"] else ()
     caption = [answer["caption"]["label"]] if answer["caption"] else ()
-    return "\n".join([answer["image"]["path"], *dict.fromkeys([*labels, *caption])])
+    words = "\n".join([answer["image"]["path"], *dict.fromkeys([*labels, *caption])])
+    return words.encode("utf-8", "replace").decode()  # a file's name may be no text
 
 
 def _png(rgb: bytes, size: int) -> bytes:

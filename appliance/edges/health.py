@@ -20,6 +20,7 @@ from appliance.core.cases import Wanted
 from appliance.core.entry import Moment
 from appliance.core.gate import NOT_FITTED
 from appliance.core.health import Finding
+from appliance.core.merkle import HASH_BYTES
 from appliance.edges.audit_aside import LOG_FILE
 from appliance.edges.audit_reader import AuditReader
 from appliance.edges.audit_runs import live_runs
@@ -238,10 +239,28 @@ def _cases(config: Config) -> Iterator[Finding]:
         return
     with CaseStore(config.cases_folder) as store:
         newest = store.find(Wanted(), 1)
-        count = store.count()
+        count, proof = store.count(), store.oldest_proof()
+    if proof and not _is_in_log(config, *proof):
+        text = f"the oldest case was recorded as entry {proof[0]} of a log that is gone"
+        hint = "bring that log back from a backup, and tell the person who keeps it"
+        yield Finding("cases", "bad", text, hint, AuditError.exit_code)
+        return
     last = f", the newest of {newest[0].at[:10]}" if newest else ""
     days = config.keep_cases_days
     yield Finding("cases", "ok", f"{count} kept{last}; purged after {days} days")
+
+
+def _is_in_log(config: Config, seq: int, entry_hash: str) -> bool:
+    """Whether it is an entry of the log here, or may be of one that this log names."""
+    try:
+        with AuditReader(config.log_folder) as log:
+            first, row = next(log.entries(1, 1), None), next(log.rows(seq, seq), None)
+    except AuditMissingError:
+        return False
+    except AuditError:  # the check of the log says what is the matter
+        return True
+    names_another = first is None or first.body["before"] is not None
+    return names_another or (row is not None and row.hashes[:HASH_BYTES].hex() == entry_hash)
 
 
 def _index(config: Config) -> Iterator[Finding]:

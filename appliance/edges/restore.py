@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.config import SETTINGS_FILE
 from appliance.core.checkpoint import read_checkpoint
 from appliance.core.log_check import Witness
 from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE
@@ -22,6 +21,7 @@ from appliance.edges.audit_reader import AuditReader
 from appliance.edges.audit_runs import Turn, live_runs
 from appliance.edges.backup_file import (
     BLOCK,
+    BY_HAND,
     Manifest,
     foreign,
     members,
@@ -36,7 +36,7 @@ UNPACKING = ".restore-"
 """Begins the name of the folder in which a backup is unpacked."""
 SET_ASIDE = "before-restore-"
 """Begins the name of the folder with what was there before."""
-PARTS = ("cases", "users", "index", SETTINGS_FILE, "log")
+PARTS = ("cases", "users", "index", *BY_HAND, "log")
 """Of the home, in the order in which they change places."""
 
 

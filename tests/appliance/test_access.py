@@ -346,25 +346,97 @@ def test_without_its_database_nobody_gets_in(
 
 
 @pytest.mark.usefixtures("clinic")
-def test_a_variable_cannot_turn_access_off(
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("APPLIANCE_ACCESS", "single"),
+        ("APPLIANCE_KEEP_CASES_DAYS", "0"),
+        ("APPLIANCE_IDLE_LOCK_S", "3600"),
+        ("APPLIANCE_INDEX_SERVER", "http://elsewhere:8000"),
+        ("APPLIANCE_RISK", "0.3"),
+    ],
+)
+def test_a_variable_changes_nothing_that_the_clinic_decided(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_in_as("clinician")
+    monkeypatch.setenv("APPLIANCE_LANGUAGE", "ms")
+    assert run(["config"]) == 0, "what is one's own may be changed"
+    monkeypatch.setenv(variable, value)
+    for command in (["config"], ["cases", "list"], ["tui"], ["users", "signin", "siti"]):
+        assert run(command) == 2
+        assert variable in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_flag_changes_nothing_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--risk", "0.3", "tui"]) == 2
+    assert "clinic decided" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", [("access", "single"), ("keep_cases_days", "0")])
+def test_a_setting_that_undoes_what_two_decide_needs_two(
+    setting: tuple[str, str], clinic: Path, typed: Typed
+) -> None:
+    sign_in_as("administrator")
+    before = (clinic / "settings.toml").read_text()
+    typed(SECRETS["administrator"])
+    for second in ([], ["--second", "the-administrator"]):
+        assert run(["config", "set", *setting, *second]) == 2
+    assert (clinic / "settings.toml").read_text() == before
+    assert [kind for kind, _ in entries(clinic, "access", "setting.change")] == [
+        "access.denied"
+    ] * 2
+    assert run(["config", "set", "passages", "4"]) == 0, "which one may"
+    typed(SECRETS["clinician"])
+    assert run(["config", "set", *setting, "--second", "the-clinician"]) == 0
+    assert setting[1] in (clinic / "settings.toml").read_text()
+
+
+def test_people_sign_in_again_where_accounts_are_left(clinic: Path) -> None:
+    (clinic / "settings.toml").write_text('access = "single"\n', encoding="utf-8")
+    assert run(["config", "set", "access", "users"]) == 0
+    assert run(["config"]) == 2, "nobody is signed in"
+
+
+def test_from_another_home_nothing_is_put_in_place_of_a_clinic(
+    clinic: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("APPLIANCE_HOME", str(tmp_path / "mine"))
+    assert run(["restore", "x.backup", "--to", str(clinic), "--replace", "--yes"]) == 2
+    assert "people sign in there" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clinic")
+def test_a_secret_that_is_no_text_is_refused(
+    typed: Typed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed("pintu \udcff besi hitam")
+    assert run(["users", "signin", "the-auditor"]) == 2
+    assert "no text in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clinic")
+def test_no_secret_comes_from_an_input_that_is_closed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("APPLIANCE_ACCESS", "single")
-    assert run(["config"]) == 2
-    assert "APPLIANCE_ACCESS" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", None)
+    assert run(["users", "signin", "the-auditor"]) == 2
+    assert "one secret a line" in capsys.readouterr().err
 
 
 def test_what_the_clinic_decided_is_not_for_one_consultation_to_change(
-    clinic: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clinic: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sign_in_as("clinician")
     assert run(["caption", "x.png", "--no-lookup"]) == 1, "there is no such picture"
     for flags in (["--release", "another"], ["--risk", "0.3"]):
         assert run([*flags, "caption", "x.png", "--no-lookup"]) == 2
         assert "clinic decided" in capsys.readouterr().err
-    monkeypatch.setenv("APPLIANCE_RISK", "0.3")
-    assert run(["caption", "x.png", "--no-lookup"]) == 2
-    assert [body["act"] for _, body in entries(clinic, "access")] == ["consult"] * 3
+    assert [body["act"] for _, body in entries(clinic, "access")] == ["consult"] * 2
 
 
 def test_with_a_broken_log_an_administrator_gets_in_to_set_it_aside(

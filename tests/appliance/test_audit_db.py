@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import rfc8785
 
+from appliance.audit_export.folder import export_log
+from appliance.audit_export.selection import Selection
 from appliance.core.checkpoint import read_checkpoint, short_code
 from appliance.core.entry import Moment
 from appliance.core.log_check import Witness
@@ -137,6 +139,21 @@ def test_tampering_is_named_at_its_first_entry(folder: Path, statement: str, exp
     assert expected in str(fault(folder))
 
 
+def test_a_changed_entry_is_neither_listed_nor_exported(folder: Path, tmp_path: Path) -> None:
+    changed = "UPDATE entry SET text = replace(text, 'act', 'ACT') WHERE seq = 3"
+    tampered(filled(folder), changed)
+    with AuditDatabase(folder, frozen) as log:
+        assert [entry.seq for entry in log.entries(4, 6)] == [4, 5, 6]
+        for read in (
+            lambda: list(log.entries()),
+            lambda: log.get(3),
+            lambda: export_log(log, tmp_path / "out", "csv", Selection()),
+        ):
+            with pytest.raises(AuditError, match="entry 3 was changed after it was written"):
+                read()
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cut_tail_is_found_by_any_checkpoint_of_it(folder: Path) -> None:
     path = filled(folder)
     with AuditReader(folder) as log:
@@ -187,6 +204,19 @@ def test_a_checkpoint_is_signed_after_a_day(folder: Path) -> None:
     with AuditDatabase(folder, days("2026-01-01")) as log:
         log.append("act", {})
         assert log.checkpoints()[-1].size == 2
+
+
+def test_a_program_that_stays_open_signs_after_a_day_without_an_entry(folder: Path) -> None:
+    at = "2026-01-01T00:00:00.000+00:00"
+    with AuditDatabase(folder, lambda: Moment(at, "boot", 0)) as log:
+        log.append("act", {})
+        log.sign_if_due()
+        assert log.checkpoints()[-1].size == 1, "a day is not over"
+        at = "2026-01-02T00:00:00.000+00:00"
+        for _ in range(2):
+            log.sign_if_due()
+            assert [(kept.size, kept.why) for kept in log.checkpoints()[1:]] == [(2, "due")]
+        assert (folder / "checkpoint").read_text() == log.checkpoints()[-1].note
 
 
 def test_files_are_their_owners_only_also_while_writing(folder: Path) -> None:
@@ -456,6 +486,35 @@ def test_a_full_disk_is_an_audit_error_and_the_log_stays_whole(folder: Path) -> 
     with AuditReader(folder) as log:
         assert log.size() == max([6, *written])
     assert fault(folder) is None
+
+
+def test_an_opening_that_fails_on_a_full_disk_is_no_crash_and_the_log_can_be_set_aside(
+    folder: Path,
+) -> None:
+    filled(folder)
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from appliance.edges.audit_aside import set_aside_by_hand\n"
+        "from appliance.edges.audit_db import AuditDatabase\n"
+        "from appliance.edges.clock import now\n"
+        "from appliance.errors import AuditError\n"
+        "folder = Path(sys.argv[1])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "for attempt in (lambda: AuditDatabase(folder, now),\n"
+        "                lambda: set_aside_by_hand(folder, 'today')):\n"
+        "    try: attempt()\n"
+        "    except AuditError as exc: print(exc.message)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "print(set_aside_by_hand(folder, 'today').name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder], check=True, capture_output=True, text=True
+    )
+    written, aside, place = done.stdout.splitlines()
+    assert "cannot be written" in written and "cannot be set aside ([Errno 27]" in aside
+    assert place == "today" and not any((folder / "running").iterdir())
 
 
 def test_writers_at_once_make_one_log(folder: Path) -> None:

@@ -55,6 +55,9 @@ def config(home: Path) -> Config:
     with UserDatabase(config.users_folder, clock.now) as users:
         users.add("aminah", "administrator", "a long enough secret")
     write_setting(home, "risk", "0.05")
+    (home / "keys.toml").write_text('"consult.open" = "f9"\n', encoding="utf-8")
+    (home / "rules").mkdir()
+    (home / "rules" / "ours.toml").write_text("# ours\n", encoding="utf-8")
     return config
 
 
@@ -94,7 +97,8 @@ def test_all_of_it_comes_back_on_another_box(file: Path, config: Config, tmp_pat
         assert store.pixels(case.case_id) == SPECKLED
     with UserDatabase(other.users_folder, clock.now) as users:
         assert users.sign_in("aminah", "a long enough secret").role == "administrator"
-    assert (other.home / "settings.toml").read_text() == "risk = 0.05\n"
+    for name in ("settings.toml", "keys.toml", "rules/ours.toml"):
+        assert (other.home / name).read_text() == (config.home / name).read_text()
     with AuditDatabase(other.log_folder, clock.now) as log:
         log.append("act.done", {"on": "the other box"})
         assert log.verify().fault is None
@@ -199,7 +203,7 @@ def test_a_newer_log_is_replaced_only_when_told_and_then_kept(file: Path, config
         assert log.size() == done.entries < old.size() == newest
         assert log.verify().fault is None and old.verify().fault is None
     kept = {path.name for path in done.set_aside.iterdir()}
-    assert kept == {"log", "cases", "users", "settings.toml"}
+    assert kept == {"log", "cases", "users", "settings.toml", "keys.toml", "rules"}
 
 
 def test_a_log_that_cannot_be_read_may_be_newer(file: Path, config: Config) -> None:

@@ -60,6 +60,14 @@ def test_a_consultation_is_kept_whole_and_named_in_its_entry(folder: Path) -> No
     assert PATH not in repr(audit.entries)
 
 
+def test_a_file_whose_name_is_no_text_is_kept_and_found(folder: Path) -> None:
+    name = os.fsdecode(b"/eyes/left \xff.png")
+    with CaseStore(folder) as store:
+        assert consulted(store, name).case_id
+        [case] = store.find(Wanted(text="LEFT"))
+    assert case.answer["image"]["path"] == name
+
+
 def test_only_the_owner_may_read_it(folder: Path) -> None:
     with CaseStore(folder) as store:
         consulted(store)

@@ -36,6 +36,7 @@ KEYS = {
     "label_probabilities",
     "limits",
     "passages",
+    "atlas",
     "timings_ms",
     "error",
 }

@@ -5,18 +5,23 @@ import os
 import shutil
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_ins import OneImage, ports
 
 from appliance.cli.main import run
 from appliance.config import Config
+from appliance.core.consult import consult
 from appliance.core.entry import Moment
 from appliance.core.health import Finding, worst_exit_code
 from appliance.edges import clock, health
+from appliance.edges.audit_aside import set_aside_by_hand
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_reader import AuditReader
+from appliance.edges.case_store import CaseStore
 from appliance.edges.users_db import UserDatabase
 from appliance.release.manifest import MODEL
 from appliance.release.shelf import BUILT_IN
@@ -114,6 +119,20 @@ def test_a_rewritten_entry_is_found_only_by_the_full_look(config: Config) -> Non
     assert finding.state == "bad" and finding.exit_code == 4 and "entry 3" in finding.text
 
 
+def test_a_log_put_in_the_place_of_the_one_that_has_the_cases_is_found(config: Config) -> None:
+    with AuditDatabase(config.log_folder, clock.now) as log, CaseStore(config.cases_folder) as kept:
+        consult("/x/eye.png", replace(ports(images=OneImage()), audit=log, cases=kept), 0)
+    assert found(look(config), "cases")[0].state == "ok"
+    set_aside_by_hand(config.log_folder, "2026-02-03")
+    AuditDatabase(config.log_folder, clock.now).close()
+    assert found(look(config), "cases")[0].state == "ok", "the new log names the one before"
+    shutil.rmtree(config.log_folder)
+    for _ in range(2):
+        [finding] = found(look(config), "cases")
+        assert finding.state == "bad" and finding.exit_code == 4 and "is gone" in finding.text
+        AuditDatabase(config.log_folder, clock.now).close()
+
+
 def test_a_program_that_died_and_what_it_left_are_to_know(config: Config) -> None:
     (config.log_folder / "running" / "0123abcd").write_text("2")
     (config.home / ".restore-x").mkdir()
@@ -124,7 +143,7 @@ def test_a_program_that_died_and_what_it_left_are_to_know(config: Config) -> Non
 
 
 def test_a_full_disk_is_bad(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "LEAST_FREE", shutil.disk_usage(config.home).free + 1)
+    monkeypatch.setattr(health, "LEAST_FREE", 1 << 62)
     [finding] = found(look(config), "disk")
     assert finding.state == "bad" and "make room" in finding.hint
 

@@ -29,7 +29,20 @@ def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
     assert read_entry(one).hash == read_entry(other).hash
 
 
-@pytest.mark.parametrize("text", [b"[]", b"{}", b'{"seq": 1}', b"no JSON"])
+WHOLE = entry_text(1, NOON, "r", "", "act", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"[]", b"{}", b'{"seq": 1}', b"no JSON", b"[" * 100_000),
+        WHOLE.replace(b'{"a":1}', b"[1]"),
+        WHOLE.replace(b'"act"', b"7"),
+        WHOLE.replace(NOON.at.encode(), b"yesterday"),
+        WHOLE.replace(b'"' + NOON.at.encode() + b'"', b"5"),
+    ],
+    ids=range(9),
+)
 def test_what_is_no_entry_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
         read_entry(text)

@@ -74,3 +74,17 @@ done = subprocess.run([sys.executable, "-c", "print(open('/proc/self/stat').read
 print(done.stdout.strip().isdigit())
 """
     assert run(script).stdout == "True\n"
+
+
+def test_local_sockets_may_be_left_and_no_others() -> None:
+    script = """
+forbid_network(but_local=True) or sys.exit(print("unsupported"))
+socket.socketpair()
+socket.socket(socket.AF_UNIX)
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, 17, 40):
+    try: socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else 1)
+    except PermissionError: print("refused")
+try: run_in_thread(socket.socket)
+except PermissionError: print("refused in a thread")
+"""
+    assert run(script).stdout in ("refused\n" * 5 + "refused in a thread\n", "unsupported\n")
