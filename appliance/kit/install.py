@@ -331,7 +331,7 @@ def _run(command: Sequence[str], failed: str, home: Path | None = None) -> None:
     """Raises: KitError with the last line that the program said."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     if home:
-        environment |= {"APPLIANCE_HOME": str(home), "APPLIANCE_ACCESS": "single"}
+        environment["APPLIANCE_HOME"] = str(home)
     try:
         done = subprocess.run(
             command,

@@ -41,7 +41,7 @@ def main() -> None:
         place = Path(folder)
         write_drawings(place / "films", given.pictures)
         kills = kill_often(place, given.kills)
-        subprocess.run(command(place), check=True)
+        subprocess.run(command(place), stdout=subprocess.DEVNULL, check=True)
         answers, fault = answered(place)
     twice = sum(count > 1 for count in answers.values())
     print(

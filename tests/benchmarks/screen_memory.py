@@ -42,7 +42,8 @@ def main() -> None:
 
 async def measure(folder: Path, count: int) -> tuple[int, int]:
     paths = write_drawings(folder / "films", count)
-    app = ClinicScreen(Config(folder / "home", passages=0), unforeseen)
+    config = Config(folder / "home", passages=0, idle_lock_s=3600)
+    app = ClinicScreen(config, unforeseen)
     early = 0
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause(0.5)

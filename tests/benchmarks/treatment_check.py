@@ -101,7 +101,10 @@ def main() -> None:
         )
     )
     rows = judges(release, book, at_hand, believed)
-    for name, place in (("supervised", options.supervised), ("optimised", options.optimised)):
+    for name, place in (
+        ("supervised", options.supervised),
+        ("after optimisation", options.optimised),
+    ):
         if place:
             rows |= own_rows(name, own_answers(scenarios, options.data, place), rows)
     report(scenarios, believed, rows, options.png)

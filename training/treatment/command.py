@@ -71,8 +71,9 @@ def treatment(config: Path, data: Path, captions: Path, run: Path) -> None:
 def treatment_optimise(config: Path, data: Path, captions: Path, run: Path) -> None:
     """Optimise the judge that `treatment` taught in the same run; resumes where it was stopped."""
     from training.plain_errors import plain_errors
-    from training.qlora.base import BaseModelError
+    from training.qlora.base import BaseModelError, require_base
     from training.qlora.material import read_captions
+    from training.qlora.train import name_base
     from training.recipe import RecipeError
     from training.treatment.drawing import pairs_of
     from training.treatment.judging import load_judge
@@ -89,7 +90,9 @@ def treatment_optimise(config: Path, data: Path, captions: Path, run: Path) -> N
         held = pairs_of(drawn_of(HELD, 4 * settings.held_pairs, recipe, captioned, book))
         side = judge.model.config.vision_config.image_size
         picture = squares(captioned, data, side)
-        click.echo(optimise(judge, recipe, train, held, picture, run / "optimised", say))
+        adapter = optimise(judge, recipe, train, held, picture, run / "optimised", say)
+        name_base(adapter, require_base(recipe.base))
+    click.echo(adapter)
 
 
 def rule_book() -> "RuleBook":

@@ -3,7 +3,7 @@
     accelerate launch -m training treatment-optimise CONFIG ...
 
 GRPO and not DPO: the table of rewards says how much worse a critical error missed is than a false
-alarm, and DPO would only learn that both are wrong. An answer is some twenty tokens, so that
+alarm, and DPO would only learn that both are wrong. An answer is some thirty tokens, so that
 drawing it costs little even on a CPU. Rewards are not divided by their spread in the group (Liu et
 al. 2025, arXiv:2503.20783), which would make all severities one again.
 
@@ -104,6 +104,7 @@ def optimise(
     Resumes from the last checkpoint in `run`.
     Raises: RecipeError when the run was begun with another recipe.
     """
+    import torch
     from datasets import Dataset
     from PIL import Image
     from transformers import TrainerCallback
@@ -170,6 +171,7 @@ def optimise(
             beta=settings.beta,
             scale_rewards="none",
             activation_checkpointing=recipe.steps.gradient_checkpointing,
+            use_cpu=not torch.cuda.is_available(),
             bf16=recipe.quantization.compute == "bfloat16",
             logging_steps=settings.look_every,
             save_steps=settings.look_every,

@@ -59,11 +59,11 @@ def base(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_token_index=soft,
         boi_token_index=begin,
         eoi_token_index=end,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=[1, tokenizer.convert_tokens_to_ids("<end_of_turn>")],
     )
     folder = tmp_path_factory.mktemp("base")
     model = Gemma3ForConditionalGeneration(config)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = [1, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
     model.save_pretrained(folder)
     source = Path(tokenizer.name_or_path) / "tokenizer.model"
     (folder / "tokenizer.model").write_bytes(source.read_bytes())

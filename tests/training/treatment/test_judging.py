@@ -1,14 +1,22 @@
 """The judge's prompt, one for both stages, and its likelihoods."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from training.treatment.asking import answered, judge_answer, judge_ids, judge_lesson, question
-from training.treatment.judging import Judge, answer_shares, judge_question, soft_tokens
+from training.conversation import text_ids
+from training.treatment.asking import (
+    Answer,
+    answered,
+    judge_ids,
+    judge_lesson,
+    label_and_verdict,
+    label_opening,
+    question,
+)
+from training.treatment.judging import Judge, Question, answer_shares, judge_questions, soft_tokens
 
 WORDS = ("61-year-old, spot on the ear", "Freeze it this week")
 LABELS = ("melanoma", "actinic keratosis", "basal cell carcinoma")
@@ -48,16 +56,17 @@ def test_answers_that_share_a_prompt_are_as_likely_as_alone(judge: Judge) -> Non
     from training.qlora.packing import pack, pack_loss
 
     features = soft_tokens(judge.model, PICTURE)
-    prompt = judge_ids(judge.tokenizer, 4, *WORDS)
-    answers = [judge_answer(label, word) for label in LABELS for word in ("ERROR", "CORRECT")]
-    shares = answer_shares(judge, prompt, answers, features)
+    prompt, opening = judge_ids(judge.tokenizer, 4, *WORDS), label_opening(["cryotherapy"])
+    answers = [label_and_verdict(label, word) for label in LABELS for word in get_args(Answer)]
+    shares = answer_shares(judge, prompt, opening, answers, features)
+    given = [*prompt, *text_ids(judge.tokenizer, opening)]
     alone = []
     for answer in answers:
-        ids = judge.tokenizer(answer, add_special_tokens=False).input_ids
-        whole = (*prompt, *ids)
+        ids = text_ids(judge.tokenizer, answer)
+        whole = (*given, *ids)
         soft = judge.model.config.image_token_id
         lesson = Conversation(
-            whole, (0.0,) * len(prompt) + (1.0,) * len(ids), tuple(i == soft for i in whole)
+            whole, (0.0,) * len(given) + (1.0,) * len(ids), tuple(i == soft for i in whole)
         )
         with torch.no_grad():
             alone.append(-float(pack_loss(judge.model, pack([lesson], 512), features[None])[0]))
@@ -66,22 +75,33 @@ def test_answers_that_share_a_prompt_are_as_likely_as_alone(judge: Judge) -> Non
 
 
 def test_a_verdict_adds_up_over_the_labels(judge: Judge) -> None:
-    found = judge_question(judge, *WORDS, LABELS, soft_tokens(judge.model, PICTURE))
+    asked = Question(*WORDS, LABELS, PICTURE)
+    longer = Question(WORDS[0] + ", itches", WORDS[1], LABELS, PICTURE)
+    found, other = judge_questions(judge, [asked, longer])
     assert sum(found.labels.values()) == pytest.approx(1)
     assert 0 < found.error < 1
     assert found.verdict == ("ERROR" if found.error > 0.5 else "CORRECT")
+    (alone,) = judge_questions(judge, [asked])
+    assert alone.error == pytest.approx(found.error), "whatever else is asked with it"
+    assert other.error != found.error
 
 
 def test_of_other_labels_only_the_verdict_is_learnt(judge: Judge) -> None:
-    right = {"melanoma": "ERROR", "actinic keratosis": "CORRECT"}
-    lesson = judge_lesson(judge.tokenizer, 4, *WORDS, right, "melanoma")  # type: ignore[arg-type]
-    for branch, label in enumerate(right):
-        place = [p for p, each in enumerate(lesson.branch) if each == branch]
-        said = judge.tokenizer.decode([lesson.ids[p] for p in place])
-        assert answered(said) == (label, right[label])
-        learnt = judge.tokenizer.decode([lesson.ids[p] for p in place if lesson.weights[p]])
-        assert (label in learnt) == (label == "melanoma")
-        assert right[label] in learnt
+    right: dict[str, Answer] = {"melanoma": "ERROR", "actinic keratosis": "CORRECT"}
+    lesson = judge_lesson(judge.tokenizer, 4, *WORDS, ["cryotherapy"], right, "melanoma")
+
+    def said(branch: int, least: float) -> str:
+        ids = zip(lesson.ids, lesson.weights, lesson.branch, strict=True)
+        kept = [token for token, weight, each in ids if each == branch and weight >= least]
+        return str(judge.tokenizer.decode(kept))
+
+    assert said(-1, 1.0) == label_opening(["cryotherapy"])
+    assert answered(said(-1, 1.0) + said(0, 1.0)) == ("melanoma", "ERROR")
+    assert said(1, 0.0) == 'actinic keratosis", "verdict": "CORRECT'
+    assert said(1, 1.0) == "CORRECT"
+
+
+WHOLE = label_opening(["cryotherapy"]) + label_and_verdict("melanoma", "ERROR")
 
 
 @pytest.mark.parametrize(
@@ -89,11 +109,11 @@ def test_of_other_labels_only_the_verdict_is_learnt(judge: Judge) -> None:
     [
         "",
         "ERROR",
-        json.dumps({"label": "melanoma", "verdict": "MAYBE"}),
-        json.dumps({"verdict": "ERROR", "label": "melanoma"}),
-        judge_answer("melanoma", "ERROR")[:-1],
+        WHOLE.replace("ERROR", "MAYBE"),
+        WHOLE.replace("label", "finding"),
+        WHOLE[:-1],
     ],
 )
 def test_what_is_no_answer_is_none(text: str) -> None:
     assert answered(text) is None
-    assert answered(judge_answer("melanoma", "ERROR") + "<end_of_turn>\n") == ("melanoma", "ERROR")
+    assert answered(WHOLE + "<end_of_turn>\n") == ("melanoma", "ERROR")

@@ -32,7 +32,7 @@ def test_an_answer_is_worth_what_the_table_says(
 
 
 def seen(step: int, *, reward: float, parted: float, earned: float) -> Look:
-    return Look(step, reward, 0.7, parted, 0.6, earned)
+    return Look(step, reward, 0.7, parted, 0.6, 0.9, earned)
 
 
 def test_reward_at_the_pairs_cost_is_hacking() -> None:

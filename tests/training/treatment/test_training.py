@@ -16,9 +16,16 @@ from training.qlora.material import kept_tokens
 from training.qlora.recipe import Adapter, Quantization, Steps
 from training.qlora.train import Material, add_adapter, load_base, train_adapter
 from training.recipe import RecipeError
-from training.treatment.asking import Answer, judge_answer, judge_answers, judge_ids, judge_lesson
+from training.treatment.asking import (
+    Answer,
+    judge_answers,
+    judge_ids,
+    judge_lesson,
+    label_and_verdict,
+    label_opening,
+)
 from training.treatment.drawing import Asked, Drawn, draw_questions, pairs_of
-from training.treatment.judging import Judge, judge_question, load_judge, soft_tokens
+from training.treatment.judging import Judge, Question, judge_questions, load_judge, soft_tokens
 from training.treatment.material import join
 from training.treatment.optimise import optimise
 from training.treatment.recipe import (
@@ -89,7 +96,7 @@ def material(questions: list[Drawn], tokenizer: Any, in_train: int) -> Material:
         judge_lesson(
             tokenizer,
             IMAGE_TOKENS,
-            *(one.asked.finding, one.asked.treatment),
+            *(one.asked.finding, one.asked.treatment, one.asked.named),
             {label: answer for label, (answer, _) in one.asked.right.items()},
             one.label,
         )
@@ -147,8 +154,11 @@ def guesser(base: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
     features = soft_tokens(model, picture(0))[None]
     words = asked("ERROR").asked
     prompt = judge_ids(tokenizer, IMAGE_TOKENS, words.finding, words.treatment)
-    either = [judge_answer("melanoma", word) + END_OF_TURN for word in get_args(Answer)]
-    row = pack([judge_answers(tokenizer, prompt, either)], 512)
+    named = label_opening(words.named)
+    either = [
+        named + label_and_verdict("melanoma", word) + END_OF_TURN for word in get_args(Answer)
+    ]
+    row = pack([judge_answers(tokenizer, prompt, "", either)], 512)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(40):
         optimizer.zero_grad()
@@ -163,7 +173,13 @@ def guesser(base: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 
 
 def asked(answer: Any) -> Drawn:
-    words = Asked("skin", "60-year-old, spot", "Freeze it", {"melanoma": (answer, "critical")})
+    words = Asked(
+        "skin",
+        "60-year-old, spot",
+        "Freeze it",
+        ("cryotherapy",),
+        {"melanoma": (answer, "critical")},
+    )
     return Drawn(words, 0, "melanoma", 0)
 
 
@@ -181,9 +197,9 @@ def test_optimising_makes_the_rewarded_word_likelier_and_goes_on_after_a_kill(
     settings = recipe(base)
 
     def error(judge: Judge) -> float:
-        features = soft_tokens(judge.model, picture(0))
         words = asked("ERROR").asked
-        found = judge_question(judge, words.finding, words.treatment, ["melanoma"], features)
+        question = Question(words.finding, words.treatment, ("melanoma",), picture(0))
+        (found,) = judge_questions(judge, [question])
         return found.error
 
     lines: list[str] = []
