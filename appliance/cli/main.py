@@ -29,9 +29,7 @@ from appliance.errors import ApplianceError
 INTERRUPTED = 130
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
-)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="appliance")
 @click.option("--release", metavar="NAME", help="Model release to use.")
 @click.option("--threads", type=int, metavar="N", help="Processor threads (0: all cores).")

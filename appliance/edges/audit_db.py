@@ -64,6 +64,9 @@ class AuditDatabase(AuditReader):
         self.folder, self.path = folder, folder / LOG_FILE
         self._now, self._user = now, user
         self._asked: list[Entry] = []
+        self._seen_signed: tuple[int, str] | None = None
+        self._last: Entry | None = None
+        """The newest that this opening wrote."""
         self._started: Entry | None = None
         with self._writing():
             make_private_folder(folder)
@@ -294,7 +297,10 @@ class AuditDatabase(AuditReader):
     def _insert(self, kind: str, body: Mapping[str, Any]) -> Entry:
         newest, text, _ = self._newest()
         moment = self._now()
-        at = read_entry(text).at if text else moment.at
+        if self._last is not None and self._last.seq == newest:
+            at = self._last.at  # nobody else wrote since
+        else:
+            at = read_entry(text).at if text else moment.at
         back = datetime.fromisoformat(at) - datetime.fromisoformat(moment.at)
         if back > CLOCK_SLIP:
             set_back = {"by_s": round(back.total_seconds()), "newest": newest}
@@ -306,19 +312,23 @@ class AuditDatabase(AuditReader):
     ) -> Entry:
         seq = newest + 1
         text = entry_text(seq, moment, self._run.name, self._user, kind, body)
-        hashes = completed_by(seq - 1, leaf_hash(text), self.node)
+        leaf = leaf_hash(text)
+        hashes = completed_by(seq - 1, leaf, self.node)
         self._db.conn.execute(
             "INSERT INTO entry VALUES (?, ?, ?)", [seq, text.decode(), b"".join(hashes)]
         )
-        return read_entry(text)
+        self._last = Entry(
+            *(seq, moment.at, moment.boot, moment.up_ms, self._run.name, self._user, kind),
+            dict(body),
+            leaf.hex(),
+        )
+        return self._last
 
     def _sign_if_due(self, newest: int, now: str) -> str | None:
-        size, at = self._signed()
-        since = datetime.fromisoformat(now) - datetime.fromisoformat(at)
-        is_late = abs(since) >= LONGEST_UNSIGNED  # also by a clock that was set back
-        if newest == size or (newest - size < MOST_UNSIGNED and not is_late):
-            return None
-        return self._sign("due", now)
+        # What was seen last may be older than what another process has signed since, never newer.
+        if self._seen_signed is None or _is_due(self._seen_signed, newest, now):
+            self._seen_signed = self._signed()
+        return self._sign("due", now) if _is_due(self._seen_signed, newest, now) else None
 
     def _sign(self, why: str, at: str) -> str:
         size = self._newest()[0]
@@ -366,6 +376,7 @@ class AuditDatabase(AuditReader):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 self.node.cache_clear()
+                self._last = None
                 raise
 
     @contextmanager
@@ -377,3 +388,11 @@ class AuditDatabase(AuditReader):
                 f"the audit log cannot be written ({exc}): {self.path}",
                 "free disk space and check the folder's permissions; nothing is shown unrecorded",
             ) from exc
+
+
+def _is_due(signed: tuple[int, str], newest: int, now: str) -> bool:
+    """Whether the entries up to `newest` need a checkpoint. `signed`: size and time of the last."""
+    size, at = signed
+    since = datetime.fromisoformat(now) - datetime.fromisoformat(at)
+    is_late = abs(since) >= LONGEST_UNSIGNED  # also by a clock that was set back
+    return newest > size and (newest - size >= MOST_UNSIGNED or is_late)

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from appliance.core.entry import Moment
@@ -13,9 +14,13 @@ UP_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> Moment:
-    try:
-        boot = BOOT_NAME.read_text().strip()[:8]
-    except OSError:
-        boot = ""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Moment(at, boot, time.clock_gettime_ns(UP_CLOCK) // 1_000_000)
+    return Moment(at, _boot(), time.clock_gettime_ns(UP_CLOCK) // 1_000_000)
+
+
+@cache
+def _boot() -> str:
+    try:
+        return BOOT_NAME.read_text().strip()[:8]
+    except OSError:
+        return ""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -13,7 +14,7 @@ from textual.signal import Signal
 
 from appliance.config import Config
 from appliance.core.access import Account, Act, may
-from appliance.core.text import safe_line
+from appliance.core.text import safe_line, safe_text
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Desk, Opened
 from appliance.tui.keys import read_keys
@@ -33,6 +34,13 @@ ROOMS: dict[str, Act] = {
 """The screens, and what one must be allowed to do to see each."""
 LOOK_S = 1.0
 """Seconds between two looks at how long nobody pressed a key."""
+SIGN_S = 3600.0
+"""Seconds between two looks whether the log's newest entries need a checkpoint."""
+
+
+def up_s() -> float:
+    """Seconds since the machine started; on Linux those that it slept, too."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class ClinicScreen(App[None]):
@@ -46,7 +54,7 @@ class ClinicScreen(App[None]):
             Binding(f"f{number}", f"go('{room}')", f"go.{room}", show=False, id=f"go.{room}")
             for number, room in enumerate(ROOMS, 2)
         ),
-        Binding("f1,question_mark", "help", "help", id="help", key_display="?"),
+        Binding("f1,question_mark", "help", "help", id="help"),
         Binding("ctrl+l", "lock", "lock", id="lock", show=False),
         Binding("ctrl+q", "quit", "quit", id="quit", show=False, priority=True),
     ]
@@ -57,7 +65,7 @@ class ClinicScreen(App[None]):
         keep_fault: Callable[[], ApplianceError],
         *,
         opened: Callable[[Config], Opened] = Opened,
-        clock_s: Callable[[], float] = time.monotonic,
+        clock_s: Callable[[], float] = up_s,
     ) -> None:
         """`keep_fault` writes the exception being handled to a file and gives what to show;
         `opened` is what a desk has open.
@@ -82,6 +90,7 @@ class ClinicScreen(App[None]):
             on_stage=lambda: self.call_later(self.worklist_changed.publish, None),
         )
         self.worklist_changed: Signal[None] = Signal(self, "worklist-changed")
+        self._keep_fault = keep_fault
         self.clock_s = clock_s
         self._touched_s = clock_s()
         self.animation_level = "none"
@@ -102,6 +111,7 @@ class ClinicScreen(App[None]):
     def on_mount(self) -> None:
         self.switch_mode("sign_in" if self.is_shared else "consult")
         self.set_interval(LOOK_S, self._lock_when_idle)
+        self.set_interval(SIGN_S, self._sign_when_due)
 
     def rooms(self) -> dict[str, str]:
         """The screens that this person may see, and the key of each."""
@@ -131,12 +141,12 @@ class ClinicScreen(App[None]):
 
     async def sign_in(self, account: Account) -> None:
         """Go on as this person; the desks are theirs from here, and nobody else's list goes on."""
+        self.account = account
         if account.name != self.config.user:
             self.worklist.stop()
-        self.account = account
-        self.config = replace(self.config, user=account.name)
-        for desk in (self.desk, self.side_desk):
-            await desk.reopen(self.config)
+            self.config = replace(self.config, user=account.name)
+            for desk in (self.desk, self.side_desk):
+                await desk.reopen(self.config)
         self._touched_s = self.clock_s()
         first = next(iter(self.rooms()))
         await self.switch_mode(first)
@@ -278,6 +288,21 @@ class ClinicScreen(App[None]):
         is_idle = self.clock_s() - self._touched_s >= self.config.idle_lock_s
         if is_idle and self.current_mode != "sign_in":
             self.lock("idle")
+
+    @work(group="sign")
+    async def _sign_when_due(self) -> None:
+        try:
+            await self.side_desk.ask(lambda opened: opened.audit.sign_if_due())
+        except ApplianceError as exc:
+            self._tell_error(exc)
+
+    def _fatal_error(self) -> None:
+        """Of what nobody foresaw the whole trace goes to a file and one line to the terminal; the
+        library would print every variable, and so a patient's words."""
+        fault = self._keep_fault()
+        told = f"{self.say('notice.error')} {fault.message}\n{self.say('notice.hint')} {fault.hint}"
+        self._exit_renderables.append(Text(safe_text(told)))
+        self._close_messages_no_wait()
 
     def on_unmount(self) -> None:
         for desk in (self.desk, self.side_desk):

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from appliance.config import Config
 from appliance.core.cases import Verdict, Wanted
-from appliance.core.labels import LabelSet
 from appliance.core.ports import Images, Picture
 from appliance.errors import ModelError
 from appliance.tui.desk import Opened
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 RECENT = 12
 """Pictures that are offered again."""
 CANCELLED = "model-cancelled"
-
-
-@dataclass(frozen=True)
-class Consulted:
-    shown: Shown
-    labels: LabelSet
-    """Of the release that answered."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Asking:
         """Before the next stage begins; to end the one that runs is the desk's."""
         self._is_cancelled.set()
 
-    def __call__(self, opened: Opened) -> Consulted:
+    def __call__(self, opened: Opened) -> Shown:
         from appliance.core.answer import answer_json
         from appliance.core.consult import consult
         from appliance.core.worklist import NamedLog
@@ -70,7 +63,7 @@ class Asking:
         if self._item_id is not None:
             ports = replace(ports, audit=NamedLog(ports.audit, self._item_id))
         result = consult(self.path, ports, opened.config.passages, self._step)
-        return Consulted(shown_result(result, answer_json(result)), ports.captioner.release.labels)
+        return shown_result(result, answer_json(result))
 
     def _step(self, stage: "Stage") -> None:
         if self._is_cancelled.is_set() and stage != "recording":
@@ -94,10 +87,9 @@ def pixels_of(picture: Picture) -> Pixels:
     return Pixels(picture.rgb, picture.size, picture.width, picture.height)
 
 
-def warm(opened: Opened) -> bool:
-    """Open what a consultation needs, so that the first one waits for less; whether the release
-    is a demonstration."""
-    return opened.ports.captioner.release.demonstration
+def warm(opened: Opened) -> None:
+    """Open what a consultation needs, so that the first one waits for less."""
+    assert opened.ports
 
 
 def before(opened: Opened) -> Before:
@@ -107,7 +99,7 @@ def before(opened: Opened) -> Before:
     cases = opened.cases.find(Wanted(), RECENT)
     by_path = {str(case.answer["image"]["path"]): case for case in reversed(cases)}
     recent = [
-        Place(path, f"{case.at[:16].replace('T', ' ')}  {', '.join(_labels(case.answer))}")
+        Place(path, f"{case.at[:16].replace('T', ' ')}  {_labels(case.answer, opened.config)}")
         for path, case in reversed(by_path.items())
     ]
     spent = [sum(case.answer["timings_ms"].values()) / 1000 for case in reversed(cases)]
@@ -115,7 +107,7 @@ def before(opened: Opened) -> Before:
 
 
 def judged(
-    shown: Shown, labels: LabelSet, verdict: Verdict, corrected: Mapping[str, str] | None = None
+    shown: Shown, verdict: Verdict, corrected: Mapping[str, str] | None = None
 ) -> Callable[[Opened], Shown]:
     """Accept, correct or reject its caption."""
 
@@ -123,6 +115,7 @@ def judged(
         from appliance.core.casework import judge_case
 
         case_id = _case_of(shown)
+        labels = opened.labels_of(shown.answer["release"]["sha256"])
         judge_case(opened.cases, opened.audit, labels, case_id, verdict, corrected)
         return _as_kept(opened, shown)
 
@@ -145,8 +138,15 @@ def impressed(shown: Shown, label: str) -> Callable[[Opened], Shown]:
 
     def impress(opened: Opened) -> Shown:
         from appliance.core.casework import impress_case
+        from appliance.core.record import recorded
 
-        impress_case(opened.cases, opened.audit, _case_of(shown), label)
+        if shown.case_id is not None:
+            impress_case(opened.cases, opened.audit, shown.case_id, label)
+        else:  # no cases are kept: the record alone has it
+            with recorded(opened.audit, "case.impression", {}) as outcome:
+                agrees = label in shown.answer["decision"]["labels"]
+                entry = shown.record[0] if shown.record else None
+                outcome |= {"entry": entry, "label": label, "agrees": agrees}
         return shown.changed(impression=label)
 
     return impress
@@ -210,7 +210,7 @@ def larger_picture(path: str, size: int) -> Callable[[Opened], Pixels]:
     def open_it(opened: Opened) -> Pixels:
         from appliance.wiring import open_images
 
-        return pixels_of(open_images().open(path, size))
+        return pixels_of(open_images(opened.config.burned_in_text).open(path, size))
 
     return open_it
 
@@ -228,6 +228,7 @@ def _case_of(shown: Shown) -> str:
     return shown.case_id
 
 
-def _labels(answer: Mapping[str, object]) -> Sequence[str]:
+def _labels(answer: Mapping[str, Any], config: Config) -> str:
+    """What was decided; not where an own impression is to come first."""
     decision = answer["decision"]
-    return decision["labels"] if isinstance(decision, dict) else ()
+    return "" if decision is None or config.second_reader else ", ".join(decision["labels"])

@@ -14,14 +14,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.config import Config
-from appliance.errors import ApplianceError, AuditError
+from appliance.errors import ApplianceError, AuditError, ReleaseError
 
 if TYPE_CHECKING:
     from appliance.core.access import Users
     from appliance.core.cases import Cases
     from appliance.core.consult import Ports
+    from appliance.core.labels import LabelSet
     from appliance.edges.audit_db import AuditDatabase
     from appliance.edges.guidelines import GuidelineIndex
+    from appliance.tui.overview import Overview
 
 Done = TypeVar("Done")
 
@@ -67,6 +69,22 @@ class Opened:
         from appliance.wiring import open_users
 
         return self._stack.enter_context(open_users(self.config))
+
+    def labels_of(self, release_sha256: str) -> "LabelSet":
+        """Raises: ReleaseError when that release is not here."""
+        from appliance.wiring import labels_of_release
+
+        if (labels := labels_of_release(self.config, release_sha256)) is None:
+            raise ReleaseError(
+                f"the release that said it is not on this machine: {release_sha256[:12]}",
+                "bring that release back to this machine",
+            )
+        return labels
+
+    def overview(self) -> "Overview":
+        from appliance.tui.overview import overview
+
+        return overview(self)
 
     def cancel(self) -> None:
         """From another thread: ends the model's reading, if one is in progress."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 MOST_LISTED = 500
-HOME = "~"
 
 
 @dataclass(frozen=True)

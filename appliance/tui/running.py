@@ -40,7 +40,8 @@ class Running:
         self._desk, self._side_desk = desk, side_desk
         self._watched, self._on_change, self._on_stage = watched, on_change, on_stage
         self._file: WorklistFile | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
+        self._saving = asyncio.Lock()
         self._spent_s: list[float] = []
         self._is_stopping = False
         self.worklist = Worklist()
@@ -62,10 +63,14 @@ class Running:
 
     async def open(self) -> None:
         """Read the list and, from the log, what came of it. Raises: ConfigError, AuditError."""
-        async with self._opening:  # the screen and what is added to it may both be first
-            if self._file is None:
-                self._file, self.worklist, self.done = await self._side_desk.ask(_look)
-                self._on_change()
+        if self._file is None and (self._opening is None or self._opening.done()):
+            self._opening = asyncio.create_task(self._open())
+        if self._opening is not None:
+            await asyncio.shield(self._opening)  # who waits may be gone before it is done
+
+    async def _open(self) -> None:
+        self._file, self.worklist, self.done = await self._side_desk.ask(_look)
+        self._on_change()
 
     async def add(self, paths: Sequence[str]) -> int:
         """Pictures, folders of them, or lists; how many were not in it yet. Raises: as `open`."""
@@ -95,20 +100,30 @@ class Running:
 
     async def change(self, item: Item, **changes: bool) -> None:
         """For example `is_skipped` or `is_urgent`. Raises: ConfigError."""
-        await self._save(self.worklist.changed(item.item_id, **changes))
+        await self._save(lambda worklist: worklist.changed(item.item_id, **changes))
 
     async def ask_again(self, item: Item) -> None:
         """One that failed, under another name. Raises: ConfigError."""
         from appliance.wiring import worklist_items
 
         [fresh] = worklist_items([item.path])
-        items = tuple(fresh if each is item else each for each in self.worklist.items)
-        await self._save(replace(self.worklist, items=items))
+
+        def put(worklist: Worklist) -> Worklist:
+            names = [each.item_id for each in worklist.items]
+            place = names.index(item.item_id)
+            before, after = worklist.items[:place], worklist.items[place + 1 :]
+            return replace(worklist, items=(*before, fresh, *after))
+
+        await self._save(put)
 
     async def forget_done(self) -> None:
         """Raises: ConfigError."""
-        items = tuple(item for item in self.worklist.items if item.item_id not in self.done)
-        await self._save(replace(self.worklist, items=items))
+
+        def left(worklist: Worklist) -> Worklist:
+            items = tuple(item for item in worklist.items if item.item_id not in self.done)
+            return replace(worklist, items=items)
+
+        await self._save(left)
 
     async def run(self) -> None:
         """Read one after the other until none is left or it is paused.
@@ -119,7 +134,7 @@ class Running:
             return
         self.is_running, self._is_stopping = True, False
         try:
-            await self._save(replace(self.worklist, is_paused=False))
+            await self._save(lambda worklist: replace(worklist, is_paused=False))
             while (left := self.left) and not self.worklist.is_paused and not self._is_stopping:
                 await self._read(left[0])
         finally:
@@ -128,7 +143,7 @@ class Running:
 
     async def pause(self) -> None:
         """After the picture at work. Raises: ConfigError."""
-        await self._save(replace(self.worklist, is_paused=True))
+        await self._save(lambda worklist: replace(worklist, is_paused=True))
 
     def stop(self) -> None:
         """After the picture at work, without a word in the file: it goes on with the next start."""
@@ -144,7 +159,7 @@ class Running:
         self._on_change()
         began_s = time.monotonic()
         asking = Asking(item.path, self._reached, lambda pixels: None, item.item_id)
-        shown = (await self._desk.ask(asking)).shown
+        shown = await self._desk.ask(asking)
         self._spent_s.append(time.monotonic() - began_s)
         outcome = outcome_of(shown)
         if outcome.error in UNDONE:
@@ -159,20 +174,28 @@ class Running:
         self._on_stage()
 
     async def _added(self, items: list[Item], since: int) -> int:
-        if not self.worklist.items:
-            self.worklist = replace(self.worklist, since=since)
-        grown = self.worklist.with_pictures(items)
-        count = len(grown.items) - len(self.worklist.items)
-        if count:
-            await self._save(grown)
-        return count
+        before = len(self.worklist.items)
 
-    async def _save(self, worklist: Worklist) -> None:
+        def grow(worklist: Worklist) -> Worklist:
+            begun = worklist if worklist.items else replace(worklist, since=since)
+            return begun.with_pictures(items)
+
+        await self._save(grow)
+        return len(self.worklist.items) - before
+
+    async def _save(self, change: Callable[[Worklist], Worklist]) -> None:
+        """One change after the other, each on the disk before it is seen; also when who asked for
+        it is gone meanwhile."""
         await self.open()
-        file = self._file
-        assert file is not None
-        await self._side_desk.ask(lambda opened: file.save(worklist))
-        self.worklist = worklist
+        await asyncio.shield(asyncio.create_task(self._save_in_turn(change)))
+
+    async def _save_in_turn(self, change: Callable[[Worklist], Worklist]) -> None:
+        async with self._saving:
+            file, changed = self._file, change(self.worklist)
+            if file is None or changed == self.worklist:
+                return
+            await self._side_desk.ask(lambda opened: file.save(changed))
+            self.worklist = changed
         self._on_change()
 
 

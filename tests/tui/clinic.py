@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from stand_ins import CAPTION, CARD, MemoryLog, OneImage, OneReading, ports
+from stand_ins import CAPTION, CARD, LABELS, MemoryLog, OneImage, OneReading, ports
 from textual import events
 from textual.pilot import Pilot
 from textual.worker import Worker
@@ -22,7 +22,7 @@ from appliance.core.caption import caption_json
 from appliance.core.consult import Ports
 from appliance.core.entry import Entry
 from appliance.core.health import Finding
-from appliance.core.labels import Domain
+from appliance.core.labels import Domain, LabelSet
 from appliance.core.ports import Passage, Picture, Reading
 from appliance.core.query import GuidelineQuery, Within
 from appliance.edges.case_store import CaseStore
@@ -32,6 +32,7 @@ from appliance.release.drawings import draw
 from appliance.tui.app import ClinicScreen
 from appliance.tui.desk import Opened
 from appliance.tui.overview import Overview
+from appliance.tui.screens.worklist import WorklistScreen
 from appliance.wiring import open_users
 
 SIDE = 8
@@ -124,7 +125,8 @@ class Behind(Opened):
 
     @cached_property
     def ports(self) -> Ports:
-        return replace(self._consulting, cases=self.cases, audit=self._log)
+        cases = self.cases if self.config.keep_cases_days else None
+        return replace(self._consulting, cases=cases, audit=self._log)
 
     @cached_property
     def cases(self) -> CaseStore:
@@ -133,6 +135,12 @@ class Behind(Opened):
     @cached_property
     def audit(self) -> Readable:  # type: ignore[override]
         return Readable(self._log)
+
+    def overview(self) -> Overview:
+        return overview(self.config)
+
+    def labels_of(self, release_sha256: str) -> LabelSet:
+        return LABELS
 
     @cached_property
     def guidelines(self) -> Shelf:  # type: ignore[override]
@@ -161,6 +169,8 @@ async def settled(pilot: Pilot[None]) -> None:
     await pilot.pause()
     while any(worker.is_running and not _is_waiting(pilot, worker) for worker in pilot.app.workers):
         await pilot.pause(0.02)
+    while isinstance(pilot.app.screen, WorklistScreen) and pilot.app.screen.is_stale:
+        await pilot.pause(0.02)
     await pilot.pause()
 
 
@@ -180,7 +190,7 @@ def steps(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         await settled(pilot)
         for key in keys:
             if key.startswith("="):
-                pilot.app.post_message(events.Paste(key[1:]))
+                await pilot.app.on_event(events.Paste(key[1:]))
             else:
                 await pilot.press(key)
             await settled(pilot)

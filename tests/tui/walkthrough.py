@@ -19,10 +19,11 @@ from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.release.drawings import draw, png
 from appliance.tui.app import ClinicScreen
+from appliance.tui.screens.worklist import DRAW_S
 from appliance.wiring import open_guidelines
 from cpg_store.sample import sample_guideline
 
-FOLDER = Path(__file__).parents[2] / "appliance" / "tui" / "walkthrough"
+FOLDER = Path(__file__).parent / "pictures"
 PICTURES = {
     "left eye.png": ("fundus", 2),
     "right eye.png": ("fundus", 0),
@@ -73,10 +74,11 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 
 async def settled(pilot: Pilot[None]) -> None:
+    """When no worker is at work, and all is drawn."""
     await pilot.pause()
     while any(worker.is_running for worker in pilot.app.workers):
         await pilot.pause(0.02)
-    await pilot.pause()
+    await pilot.pause(2 * DRAW_S)
 
 
 def keep(app: ClinicScreen, path: Path) -> None:

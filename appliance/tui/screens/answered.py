@@ -7,7 +7,6 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from appliance.core.cases import Verdict
-from appliance.core.labels import LabelSet
 from appliance.errors import ApplianceError
 from appliance.tui import consulting
 from appliance.tui.desk import Opened
@@ -43,10 +42,6 @@ class AnsweredRoom(Room):
     def show(self, shown: Shown) -> None:
         raise NotImplementedError
 
-    async def labels(self) -> LabelSet:
-        """Of the release in use. Raises: ApplianceError."""
-        return await self.clinic.desk.ask(lambda opened: opened.ports.captioner.release.labels)
-
     @work(exclusive=True, group="judge")
     async def action_judge(self, verdict: Verdict) -> None:
         if (shown := self.shown) is not None:
@@ -67,11 +62,7 @@ class AnsweredRoom(Room):
     async def _judge(
         self, shown: Shown, verdict: Verdict, corrected: dict[str, str] | None
     ) -> None:
-        try:
-            job = consulting.judged(shown, await self.labels(), verdict, corrected)
-        except ApplianceError as exc:
-            self.tell_error(exc)
-            return
+        job = consulting.judged(shown, verdict, corrected)
         await self._do(job, f"verdict.{verdict}")
 
     @work(exclusive=True, group="note")

@@ -18,7 +18,7 @@ from appliance.core.text import safe_line
 from appliance.core.worklist import usual_s
 from appliance.errors import ApplianceError
 from appliance.tui import consulting
-from appliance.tui.consulting import Asking, Consulted
+from appliance.tui.consulting import Asking
 from appliance.tui.folders import pasted_paths
 from appliance.tui.screens.answered import AnsweredRoom
 from appliance.tui.shown import Pixels, Shown
@@ -154,9 +154,8 @@ class ConsultScreen(AnsweredRoom):
         """From the desk's thread."""
         self.post_message(message)
 
-    async def _reveal(self, consulted: Consulted) -> None:
+    async def _reveal(self, shown: Shown) -> None:
         """Show the answer, after the second reader's own impression where that is asked for."""
-        shown = consulted.shown
         self._asking = None
         error = shown.answer["error"]
         if error is not None and error["code"] == consulting.CANCELLED:
@@ -164,7 +163,7 @@ class ConsultScreen(AnsweredRoom):
             self.tell(self.say("busy.cancelled", name=shown.name))
             return
         self._spent_s.append(sum(shown.answer["timings_ms"].values()) / 1000)
-        if self.clinic.config.second_reader and error is None and shown.case_id is not None:
+        if self.clinic.config.second_reader and error is None:
             given = await self.clinic.ask_impression(shown)
             if given is None:
                 self._choose()

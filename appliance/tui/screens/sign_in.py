@@ -66,8 +66,11 @@ class SignInScreen(Screen[None]):
         if self.clinic.is_shared:
             self.query_one("#name").focus()
             self._look_for_accounts()
-        if running := self.clinic.worklist_words():
-            self.message.update(f"{self.say('sign_in.hidden')}\n{running}")
+
+    def on_screen_resume(self) -> None:
+        told = self.say("sign_in.hint" if self.clinic.is_shared else "sign_in.hidden")
+        running = self.clinic.worklist_words()
+        self.message.update(f"{told}\n{running}".strip())
 
     def on_key(self, event: events.Key) -> None:
         if not self.clinic.is_shared:

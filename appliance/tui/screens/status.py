@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
-from appliance.tui.desk import Opened
 from appliance.tui.screens.room import Room
 
 if TYPE_CHECKING:
@@ -44,19 +43,11 @@ class StatusScreen(Room):
 
     @work(exclusive=True, group="look")
     async def _look(self) -> None:
-        def overview(opened: Opened) -> "Overview":
-            from appliance.tui.overview import overview
-
-            return overview(opened)
-
         try:
-            found = await self.clinic.side_desk.ask(overview)
+            found = await self.clinic.side_desk.ask(lambda opened: opened.overview())
         except ApplianceError as exc:
             self.tell_error(exc)
             return
-        self.draw(found)
-
-    def draw(self, found: "Overview") -> None:
         self.query_one("#overview", Static).update(self._facts(found))
         self.query_one("#findings", Static).update(self._findings(found))
 

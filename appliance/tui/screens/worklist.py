@@ -21,6 +21,8 @@ from appliance.tui.words import Words
 
 LOOK_S = 5.0
 """Seconds between two looks into the watched folder."""
+DRAW_S = 0.1
+"""Seconds from a change to its being drawn."""
 BAR = 20
 """Columns."""
 COLUMNS = (("picture", (24, 1)), ("state", (38, 2)), ("record", (7, 0)))
@@ -42,6 +44,9 @@ class WorklistScreen(Room):
 
     table = query_one(Rows)
 
+    is_stale = False
+    """Whether something changed since it was drawn."""
+
     def contents(self) -> ComposeResult:
         yield Static("", id="progress", markup=False)
         say = self.say
@@ -51,7 +56,7 @@ class WorklistScreen(Room):
     def on_mount(self) -> None:
         self.table.focus()
         self.set_interval(LOOK_S, self._look_again)
-        self.clinic.worklist_changed.subscribe(self, lambda _: self.draw())
+        self.clinic.worklist_changed.subscribe(self, lambda _: self._draw_soon())
         self._open()
 
     @work(exclusive=True, group="open")
@@ -63,22 +68,29 @@ class WorklistScreen(Room):
             self.tell_error(exc)
         self.draw()
 
-    @work(exclusive=True, group="open")
+    @work(exclusive=True, group="look")
     async def _look_again(self) -> None:
         try:
             await self.clinic.worklist.look_again()
         except ApplianceError as exc:
             self.tell_error(exc)
 
+    def _draw_soon(self) -> None:
+        """Many changes are drawn at once, and none while another screen is seen."""
+        if not self.is_stale:
+            self.is_stale = True
+            if self.is_current:
+                self.set_timer(DRAW_S, self.draw)
+
+    def on_screen_resume(self) -> None:
+        if self.is_stale:
+            self.draw()
+
     def draw(self) -> None:
         """What there is now; the cursor stays at its picture."""
+        self.is_stale = False
         table, items = self.table, self.clinic.worklist.worklist.in_order()
-        rows = {item.item_id: self._row(item) for item in items}
-        if table.keys == list(rows):
-            for key, cells in rows.items():
-                table.change(key, cells)
-        else:
-            table.draw(rows)
+        table.show({item.item_id: self._row(item) for item in items})
         table.display = bool(items)
         if items and self.focused is None:
             table.focus()

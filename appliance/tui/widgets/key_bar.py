@@ -1,12 +1,13 @@
-"""The last line: what can be done here and now, and no more of it than there is room for."""
+"""The last line: what can be done here and now, and no more of it than there is room for.
 
-from collections.abc import Iterator
+The library's own footer makes a widget a key at every change and keeps them all.
+"""
 
-from textual import events
-from textual.app import ComposeResult
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding
 from textual.widget import Widget
-from textual.widgets import Footer
-from textual.widgets._footer import FooterKey
 
 HELP = "help"
 """The action that is always told: it lists all the others."""
@@ -14,29 +15,50 @@ GAP = 2
 """Columns between a key and what it does, and after it."""
 
 
-class KeyBar(Footer):
-    def __init__(self) -> None:
-        super().__init__(show_command_palette=False, compact=True)
+class KeyBar(Widget):
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key"}
+    DEFAULT_CSS = """
+    KeyBar {
+        dock: bottom;
+        height: 1;
+        padding: 0 1;
+        color: $footer-foreground;
+        background: $footer-background;
+        .key-bar--key { color: $footer-key-foreground; text-style: bold; }
+    }
+    """
 
-    def compose(self) -> ComposeResult:
-        yield from self._fitting(list(super().compose()))
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
-    def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self.recompose)
+    def render(self) -> Text:
+        style = self.get_component_rich_style("key-bar--key", partial=True)
+        line = Text(no_wrap=True)
+        for binding in self.told():
+            if line:
+                line.append(" ")
+            line.append(self.app.get_key_display(binding), style)
+            line.append(f" {binding.description}")
+        return line
 
-    def _fitting(self, keys: list[Widget]) -> Iterator[Widget]:
+    def told(self) -> list[Binding]:
         """Whole ones, in order; the last is how to see them all."""
-        ours = [key for key in keys if isinstance(key, FooterKey)]
-        room = self.size.width - 2 - sum(_width(key) for key in ours if key.action == HELP)
-        for key in ours:
-            if key.action == HELP:
-                continue
-            room -= _width(key)
-            if room < 0:
-                break
-            yield key
-        yield from (key for key in ours if key.action == HELP)
+        by_action = {
+            active.binding.action: active.binding
+            for active in reversed(self.screen.active_bindings.values())
+            if active.binding.show and active.enabled
+        }
+        ours = list(reversed(by_action.values()))
+        last = [binding for binding in ours if binding.action == HELP]
+        room = self.size.width - sum(map(self._width, last))
+        told = []
+        for binding in ours:
+            if binding.action != HELP:
+                room -= self._width(binding)
+                if room < 0:
+                    break
+                told.append(binding)
+        return told + last
 
-
-def _width(key: FooterKey) -> int:
-    return len(key.key_display) + len(key.description) + GAP
+    def _width(self, binding: Binding) -> int:
+        return len(self.app.get_key_display(binding)) + len(binding.description) + GAP

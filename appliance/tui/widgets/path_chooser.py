@@ -77,6 +77,13 @@ class PathChooser(Widget):
     class Chosen(Message):
         paths: list[str]
 
+    @dataclass
+    class Listed(Message):
+        """What the typed path may become, from another thread."""
+
+        typed: str
+        found: list[Place]
+
     path = query_one("#path", PathInput)
     entries = query_one("#entries", OptionList)
     heading = query_one("#listed", Static)
@@ -157,13 +164,12 @@ class PathChooser(Widget):
 
     @work(thread=True, exclusive=True, group="complete")
     def _complete(self, typed: str) -> None:
-        found = completions(typed)
-        self.app.call_from_thread(self._show, typed, found)
+        self.post_message(self.Listed(typed, completions(typed)))
 
-    def _show(self, typed: str, found: list[Place]) -> None:
-        if self.is_attached and typed == self.path.value:
-            key = "choose.matches" if found else "choose.no_match"
-            self._list(self._say(key), found)
+    def on_path_chooser_listed(self, event: Listed) -> None:
+        if event.typed == self.path.value:
+            key = "choose.matches" if event.found else "choose.no_match"
+            self._list(self._say(key), event.found)
 
     def _list_recent(self) -> None:
         key = "choose.recent" if self._recent else "choose.nothing_yet"

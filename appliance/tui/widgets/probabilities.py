@@ -47,16 +47,16 @@ class Probabilities(Widget):
         return Text("\n").join(self._lines(self.size.width))
 
     def _lines(self, width: int) -> list[Text]:
-        longest = max((len(name) for name, _ in self._found), default=0)
+        count, share = self._others
+        others = self._say("answer.others", count=count) if count else ""
+        longest = max(len(name) for name in (others, *(name for name, _ in self._found)))
         names = min(longest + 2, max(width - NUMBER, 8))
         bar = min(MOST_BAR, width - names - NUMBER - 1)
         bar = 0 if self._plain or bar < LEAST_BAR else bar
         lines = [self._line(name, p, names, bar) for name, p in self._found]
-        count, share = self._others
-        if count:
-            words = "  " + self._say("answer.others", count=count)
+        if others:
             wide = names + (bar + 1 if bar else 0)
-            lines.append(Text(f"{words:<{wide}}"[:wide] + f"{percent(share):>{NUMBER}}"))
+            lines.append(Text(f"{'  ' + others:<{wide}}"[:wide] + f"{percent(share):>{NUMBER}}"))
         return lines
 
     def _line(self, name: str, probability: float, names: int, bar: int) -> Text:

@@ -14,10 +14,23 @@ class Rows(DataTable[Text]):
         """`columns`, by key: heading, least width, and the share of what is left over."""
         super().__init__(cursor_type="row", id=id)
         self._given = columns
+        self._drawn: dict[str, Sequence[str]] = {}
+
+    def show(self, rows: Mapping[str, Sequence[str]]) -> None:
+        """Cells of each row by its key; where the rows are the same, only what is new is drawn."""
+        if list(rows) != list(self._drawn):
+            self.draw(rows)
+            return
+        for key, cells in rows.items():
+            for column, cell, was in zip(self._given, cells, self._drawn[key], strict=True):
+                if cell != was:
+                    self.update_cell(key, column, _line(cell))
+        self._drawn = dict(rows)
 
     def draw(self, rows: Mapping[str, Sequence[str]]) -> None:
-        """Cells of each row by its key; the cursor stays at its row."""
+        """All anew, in columns as wide as there is room for; the cursor stays at its row."""
         at = self.chosen
+        self._drawn = dict(rows)
         self.clear(columns=True)
         for key, width in self._widths().items():
             self.add_column(self._given[key][0], width=width, key=key)
@@ -25,15 +38,6 @@ class Rows(DataTable[Text]):
             self.add_row(*(_line(cell) for cell in cells), key=key)
         if at in rows:
             self.move_cursor(row=list(rows).index(at))
-
-    def change(self, row: str, cells: Sequence[str]) -> None:
-        """Of one that is there."""
-        for column, cell in zip(self._given, cells, strict=True):
-            self.update_cell(row, column, _line(cell))
-
-    @property
-    def keys(self) -> list[str]:
-        return [str(key.value) for key in self.rows]
 
     @property
     def chosen(self) -> str:
