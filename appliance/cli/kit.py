@@ -350,9 +350,11 @@ def uninstall(
 @click.pass_obj
 def self_test(config: Config, folder: Path | None, releases: tuple[Path, ...]) -> None:
     """What the installer asks of a new version, in an empty home."""
+    from appliance.cli.tui import try_screen
     from appliance.wiring import try_version
 
     try_version(config, folder, releases)
+    try_screen(config)
     print_line("the trial passed")
 
 
