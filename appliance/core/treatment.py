@@ -212,14 +212,6 @@ def judge(
     return Judgement("UNSURE", None, _doubt(against, in_favour), either)
 
 
-def agreed(found: Judgement, own: Verdict) -> Judgement:
-    """`found` by the rules, unless the model that saw the picture says otherwise: then UNSURE."""
-    if found.verdict in ("UNSURE", own):
-        return found
-    reason = f"the rules say {found.verdict}, the model's own judgement is {own}"
-    return Judgement("UNSURE", None, reason, found.deciding)
-
-
 def _doubt(against: Sequence[LabelStance], in_favour: Sequence[LabelStance]) -> str:
     def share(stances: Sequence[LabelStance]) -> str:
         return f"{_mass(stances):.0%}"

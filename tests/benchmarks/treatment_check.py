@@ -37,7 +37,6 @@ from appliance.core.treatment import (
     Rule,
     RuleBook,
     Verdict,
-    agreed,
     judge,
     stances,
 )
@@ -234,6 +233,14 @@ def own_rows(name: str, error: Mapping[str, float], rows: Rows) -> Rows:
         f"the check, made to answer, where {name} agrees": both("the check, made to answer"),
         f"the check, where {name} agrees": both("the check"),
     }
+
+
+def agreed(found: Judgement, own: Verdict) -> Judgement:
+    """`found` by the rules, unless the model that saw the picture says otherwise: then UNSURE."""
+    if found.verdict in ("UNSURE", own):
+        return found
+    reason = f"the rules say {found.verdict}, the model's own judgement is {own}"
+    return Judgement("UNSURE", None, reason, found.deciding)
 
 
 def bold(found: Judgement) -> Judgement:
