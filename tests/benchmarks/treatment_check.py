@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 
 from appliance.config import Config
 from appliance.core.calibration import wilson
-from appliance.core.check import Check, Question, check, passages_of, stated_labels
+from appliance.core.check import UNLIKELY, Check, Question, check, passages_of, stated_labels
 from appliance.core.labels import DOMAINS
 from appliance.core.ports import ReleaseCard
 from appliance.core.treatment import (
@@ -170,8 +170,10 @@ def judges(
         for scenario in scenarios:
             treatments = book.treatments_in(scenario.treatment)
             spoken = book.about(treatments, book.signs_in(scenario.finding))
-            rules = [rule for rule in spoken if rule in at_hand]
-            found[scenario.id] = stances(chances(scenario), treatments, rules)
+            believed_of = chances(scenario)
+            likely = {label for label, chance in believed_of.items() if chance >= UNLIKELY}
+            rules = [rule for rule in spoken if rule in at_hand and likely & {*rule.labels}]
+            found[scenario.id] = stances(believed_of, treatments, rules)
         return found
 
     def forced(found: Mapping[str, Stances]) -> Callable[[OperatingPoint], Judge]:
