@@ -41,7 +41,7 @@ def check(config: Config, image: str, treatment: str, finding: str, as_json: boo
     book = open_rules(config)
     with open_consultation(config, lookup=True) as ports:
         question = Question(image, treatment, finding)
-        found = check_treatment(question, ports, book, 0, print_progress)
+        found = check_treatment(question, ports, book, print_progress)
     print_progress("")
     error = found.consultation.error
     if as_json:

@@ -47,7 +47,6 @@ def check(
     question: Question,
     ports: Ports,
     book: RuleBook,
-    k: int,
     progress: Callable[[Stage], None] = lambda stage: None,
 ) -> Check:
     """Raises: AuditError, when it could not be recorded and so must not be shown; GuidelineError,
@@ -57,7 +56,7 @@ def check(
     ports.audit.append("check.asked", {"treatments": [*treatments], "signs": [*signs]})
     judgement: Judgement | None = None
     at_hand: dict[Rule, Passage] = {}
-    consultation = consult(question.path, ports, k, progress)
+    consultation = consult(question.path, ports, 0, progress)
     if consultation.error is None:
         try:
             judgement, at_hand = _judged(consultation, question, treatments, signs, ports, book)

@@ -40,7 +40,7 @@ class NoGuidelines:
 
 def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
     log = MemoryLog()
-    found = check(FREEZE, ports(guidelines=Chapter(), audit=log), BOOK, 0)
+    found = check(FREEZE, ports(guidelines=Chapter(), audit=log), BOOK)
     assert found.judgement and found.judgement.verdict == "ERROR"
     assert found.judgement.severity == "critical"
     assert [passage.passage_id for _, passage in found.passages] == ["m-4"]
@@ -55,20 +55,20 @@ def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
 
 
 def test_without_a_passage_it_is_unsure() -> None:
-    found = check(FREEZE, ports(guidelines=Shelf()), BOOK, 0)
+    found = check(FREEZE, ports(guidelines=Shelf()), BOOK)
     assert found.judgement and found.judgement.verdict == "UNSURE"
     assert found.passages == ()
 
 
 def test_words_that_name_no_treatment_are_unsure() -> None:
-    found = check(Question("spot.png", "wait and pray"), ports(guidelines=Chapter()), BOOK, 0)
+    found = check(Question("spot.png", "wait and pray"), ports(guidelines=Chapter()), BOOK)
     assert found.judgement and "no treatment was recognised" in found.judgement.reason
 
 
 def test_a_refused_picture_has_no_verdict_and_an_outcome() -> None:
     log = MemoryLog()
     images = OneImage(error=ImageError("it is damaged", "take another", code="image-damaged"))
-    found = check(FREEZE, ports(images=images, guidelines=Chapter(), audit=log), BOOK, 0)
+    found = check(FREEZE, ports(images=images, guidelines=Chapter(), audit=log), BOOK)
     assert found.judgement is None
     assert found.entry.body["error"] == "image-damaged"
 
@@ -76,7 +76,7 @@ def test_a_refused_picture_has_no_verdict_and_an_outcome() -> None:
 def test_guidelines_that_fail_are_an_outcome() -> None:
     log = MemoryLog()
     with pytest.raises(GuidelineError):
-        check(FREEZE, ports(guidelines=NoGuidelines(), audit=log), BOOK, 0)
+        check(FREEZE, ports(guidelines=NoGuidelines(), audit=log), BOOK)
     assert log.entries[-1].kind == "check.failed"
 
 
@@ -84,7 +84,7 @@ def test_an_unlikely_label_is_not_looked_up() -> None:
     """The picture is melanoma: nothing is asked about fundus or chest."""
     shelf = Shelf()
     scores = (-0.01, -9.0, -9.0, -9.0)
-    check(FREEZE, ports(captioner=OneReading(scores=scores), guidelines=shelf), BOOK, 0)
+    check(FREEZE, ports(captioner=OneReading(scores=scores), guidelines=shelf), BOOK)
     assert shelf.queries and all(query.startswith("melanoma") for query in shelf.queries)
 
 

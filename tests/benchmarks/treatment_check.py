@@ -132,7 +132,7 @@ def asked(
             file.write(images[scenario.label, scenario.image].encoded)
             file.flush()
             question = Question(file.name, scenario.treatment, scenario.finding)
-            found[scenario.id] = _believed(check(question, ports, book, 0))
+            found[scenario.id] = _believed(check(question, ports, book))
     return found
 
 
