@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -238,15 +238,26 @@ def _home(environment: Mapping[str, str]) -> Path:
     return user_data_path("appliance")
 
 
-def _file_settings(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Empty where there is no such file. Raises: ConfigError that names `what` it holds."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigError(
-            f"the settings cannot be read ({exc}): {path}", "mend or remove the file"
+            f"the {what} cannot be read ({exc}): {path}", "mend or remove the file"
         ) from exc
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known; empty when none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _file_settings(path: Path) -> dict[str, Any]:
+    table = read_toml(path, "settings")
     for key, value in table.items():
         if key not in SETTINGS:
             raise _unknown(key, str(path))
@@ -256,10 +267,9 @@ def _file_settings(path: Path) -> dict[str, Any]:
 
 
 def _unknown(key: str, where: str) -> ConfigError:
-    near = difflib.get_close_matches(key, SETTINGS, 1)
-    meant = f"; did you mean `{near[0]}`?" if near else ""
     return ConfigError(
-        f"no such setting `{key}` in {where}{meant}", "known: " + ", ".join(SETTINGS)
+        f"no such setting `{key}` in {where}{did_you_mean(key, SETTINGS)}",
+        "known: " + ", ".join(SETTINGS),
     )
 
 

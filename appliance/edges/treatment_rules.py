@@ -1,15 +1,14 @@
 """The rule book of treatments, from TOML: the project's own and the clinic's."""
 
-import tomllib
 from dataclasses import fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
+from appliance.config import read_toml
 from appliance.core.treatment import SEVERITIES, WITHHELD, Rule, RuleBook, Stance
 from appliance.errors import ConfigError
 
-RULES_FILE = "treatment_rules.toml"
+OWN_RULES = Path(__file__).with_suffix(".toml")
 _LISTS = ("labels", "treatments", "when", "unless")
 _TEXTS = ("stance", "severity", "quote", "source")
 
@@ -22,28 +21,19 @@ def read_rules(folder: Path) -> RuleBook:
     treatments: dict[str, tuple[str, ...]] = {}
     signs: dict[str, tuple[str, ...]] = {}
     rules: list[Rule] = []
-    own = files("appliance.edges").joinpath(RULES_FILE).read_text(encoding="utf-8")
-    texts = [(RULES_FILE, own)]
-    try:
-        texts += [(str(path), path.read_text("utf-8")) for path in sorted(folder.glob("*.toml"))]
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"rules cannot be read ({exc}): {folder}", "mend the file") from exc
-    for name, text in texts:
-        try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as exc:
-            raise ConfigError(f"rules cannot be read ({exc}): {name}", "mend the file") from exc
-        _add_words(treatments, table.get("treatments", {}), name)
-        _add_words(signs, table.get("signs", {}), name)
+    for path in (OWN_RULES, *sorted(folder.glob("*.toml"))):
+        table = read_toml(path, "rules")
+        _add_words(treatments, table.get("treatments", {}), path)
+        _add_words(signs, table.get("signs", {}), path)
         for number, values in enumerate(table.get("rules", ()), 1):
-            rules.append(_rule(values, treatments, signs, f"rule {number} in {name}"))
+            rules.append(_rule(values, treatments, signs, f"rule {number} in {path}"))
     return RuleBook(treatments, signs, tuple(rules))
 
 
-def _add_words(vocabulary: dict[str, tuple[str, ...]], added: Any, name: str) -> None:
+def _add_words(vocabulary: dict[str, tuple[str, ...]], added: Any, path: Path) -> None:
     for key, words in added.items():
         if not _is_texts(words):
-            raise ConfigError(f"`{key}` in {name} is {words!r}", "give a list of words in quotes")
+            raise ConfigError(f"`{key}` in {path} is {words!r}", "give a list of words in quotes")
         lower = tuple(word.casefold() for word in words)
         vocabulary[key] = tuple(dict.fromkeys((*vocabulary.get(key, ()), *lower)))
 
