@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -22,7 +23,10 @@ from appliance.config import Config
 from appliance.core.text import safe_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from appliance.core.atlas import Atlas, AtlasCard, Neighbour
+    from appliance.core.ports import Picture
 
 IMAGE = click.argument("image", metavar="IMAGE")
 K = click.option("--k", type=click.IntRange(1, 50), default=5, show_default=True, help="Cases.")
@@ -45,17 +49,8 @@ def atlas() -> None:
 def find_similar(config: Config, image: str, k: int, as_json: bool) -> None:
     """Cases that look like IMAGE."""
     from appliance.core.atlas import similar
-    from appliance.core.record import recorded
-    from appliance.edges.images import ImageFiles
-    from appliance.wiring import open_atlas, open_audit
 
-    with (
-        open_audit(config) as audit,
-        open_atlas(config) as opened,
-        recorded(audit, "atlas.similar", {"atlas": opened.card.sha256}) as outcome,
-    ):
-        picture = ImageFiles(config.burned_in_text).open(image, opened.card.image_size)
-        outcome["image"] = audit.image_mark(picture.sha256)
+    with _looking(config, "atlas.similar", image) as (opened, picture, outcome):
         found = similar(opened, picture, k)
         outcome["cases"] = _ids(found)
     if as_json:
@@ -161,17 +156,8 @@ def find_contrast(
 def describe_image(config: Config, image: str, k: int, as_json: bool) -> None:
     """What the cases nearest to IMAGE have in common, and a second search with that."""
     from appliance.core.atlas import describe
-    from appliance.core.record import recorded
-    from appliance.edges.images import ImageFiles
-    from appliance.wiring import open_atlas, open_audit
 
-    with (
-        open_audit(config) as audit,
-        open_atlas(config) as opened,
-        recorded(audit, "atlas.describe", {"atlas": opened.card.sha256}) as outcome,
-    ):
-        picture = ImageFiles(config.burned_in_text).open(image, opened.card.image_size)
-        outcome["image"] = audit.image_mark(picture.sha256)
+    with _looking(config, "atlas.describe", image) as (opened, picture, outcome):
         found = describe(opened, picture, k)
         outcome["cases"] = _ids(found.first) if found else []
         outcome["second"] = _ids(found.second) if found else []
@@ -246,6 +232,24 @@ def _typed(words: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode()  # a paste may be no UTF-8
+
+
+@contextmanager
+def _looking(
+    config: Config, act: str, image: str
+) -> "Iterator[tuple[Atlas, Picture, dict[str, Any]]]":
+    """The atlas and the picture, for an act that is recorded with what is put in the mapping."""
+    from appliance.core.record import recorded
+    from appliance.wiring import open_atlas, open_audit, open_images
+
+    with (
+        open_audit(config) as audit,
+        open_atlas(config) as opened,
+        recorded(audit, act, {"atlas": opened.card.sha256}) as outcome,
+    ):
+        picture = open_images(config.burned_in_text).open(image, opened.card.image_size)
+        outcome["image"] = audit.image_mark(picture.sha256)
+        yield opened, picture, outcome
 
 
 def _ids(found: Sequence["Neighbour"]) -> list[str]:
