@@ -23,7 +23,21 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class Room(Screen[None]):
+class View(Screen[Result], Generic[Result]):
+    """What all screens have: the words they say, in their footer too, and the clinic's own app."""
+
+    say: Words
+
+    @property
+    def clinic(self) -> "ClinicScreen":
+        return cast("ClinicScreen", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings, self.say)
+
+
+class Room(View[None]):
     """One of the screens in the bar."""
 
     AUTO_FOCUS = ""
@@ -36,10 +50,6 @@ class Room(Screen[None]):
     def __init__(self, say: Words) -> None:
         super().__init__()
         self.say = say
-
-    @property
-    def clinic(self) -> "ClinicScreen":
-        return cast("ClinicScreen", self.app)
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.say, self.clinic.rooms(), self.NAME, self.clinic.who())
@@ -57,12 +67,8 @@ class Room(Screen[None]):
     def tell_error(self, error: ApplianceError) -> None:
         self.notice.tell_error(error)
 
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        return translated(super().active_bindings, self.say)
 
-
-class Dialog(ModalScreen[Result], Generic[Result]):
+class Dialog(ModalScreen[Result], View[Result]):
     """A screen on top of another, that gives a result or nothing; Escape gives nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,14 +78,6 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     def __init__(self, say: Words) -> None:
         super().__init__()
         self.say = say
-
-    @property
-    def clinic(self) -> "ClinicScreen":
-        return cast("ClinicScreen", self.app)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        return translated(super().active_bindings, self.say)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -1,28 +1,24 @@
 """Signing in, and what hides everything else: on a machine of one person any key uncovers it."""
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, Binding, BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Center, Middle, Vertical
 from textual.getters import query_one
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from appliance.core.access import Account
 from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Opened
-from appliance.tui.screens.room import translated
+from appliance.tui.screens.room import View
 from appliance.tui.widgets.key_bar import KeyBar
 from appliance.tui.words import Words
 
-if TYPE_CHECKING:
-    from appliance.tui.app import ClinicScreen
 
-
-class SignInScreen(Screen[None]):
+class SignInScreen(View[None]):
     CSS_PATH = "sign_in.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "app.focus_next", "key.next", show=False, id="sign_in.next"),
@@ -36,14 +32,6 @@ class SignInScreen(Screen[None]):
         self.say = say
         self._must_change: Account | None = None
         self._secret = ""
-
-    @property
-    def clinic(self) -> "ClinicScreen":
-        return cast("ClinicScreen", self.app)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        return translated(super().active_bindings, self.say)
 
     def compose(self) -> ComposeResult:
         with Middle(), Center(), Vertical(id="box"):
