@@ -4,7 +4,7 @@ Owns the closed lists that a tag's value must be in to be known here at all: a n
 free text cannot pass. Claims nothing where the tags say nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,7 @@ class Facts:
     text_burned_in: bool | None = None
 
     def __post_init__(self) -> None:
+        lists: tuple[Container[object], ...]
         lists = (MODALITIES, BODY_PARTS, VIEWS, AGES, (True, False))
         for value, known in zip(vars(self).values(), lists, strict=True):
             if value is not None and value not in known:
