@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from appliance.core.caption import Caption
 from appliance.core.decision import Decision
 from appliance.core.labels import Domain
+from appliance.core.malay import in_english
 from appliance.core.synonyms import names_of_the_same
 
 Kind = Literal["recommendation", "text", "table", "figure", "reference"]
@@ -23,6 +24,8 @@ class GuidelineQuery:
     """Other names of what the text names: a guideline may use those instead."""
     domain: Domain | None = None
     """Passages that speak of other domains only do not answer; None: any may."""
+    otherwise: "GuidelineQuery | None" = None
+    """Asked where this one finds nothing: the same, put into English."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ def caption_queries(
 
 def typed_query(text: str) -> GuidelineQuery:
     """A person's own words, with other names of what they name."""
-    return GuidelineQuery(text, names_of_the_same(text))
+    english = in_english(text)
+    otherwise = GuidelineQuery(english, names_of_the_same(english)) if english else None
+    return GuidelineQuery(text, names_of_the_same(text), otherwise=otherwise)
 
 
 def _query(label: str, caption: Caption | None, domain: Domain | None) -> GuidelineQuery:

@@ -59,7 +59,7 @@ SYNONYMS: tuple[Synonyms, ...] = (
     Synonyms(("diabetic macular oedema", "diabetic macular edema", "dme")),
     Synonyms(("age-related macular degeneration", "amd", "armd"), ("degenerasi makula",)),
     Synonyms(("glaucoma",), ("glaukoma",)),
-    Synonyms(("acute angle-closure glaucoma", "acute glaucoma")),
+    Synonyms(("acute angle-closure glaucoma", "angle-closure glaucoma", "acute glaucoma")),
     Synonyms(("anterior uveitis", "iritis", "iridocyclitis")),
     Synonyms(("cataract",), ("katarak",)),
     Synonyms(("hypertensive retinopathy",), ("retinopati hipertensif",)),

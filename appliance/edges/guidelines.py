@@ -82,6 +82,8 @@ class GuidelineIndex:
         about = _TOPICS[query.domain] if query.domain else None
         with _our_errors():
             found = search(self._index, query.text, k, scope, query.also, about)
+        if not found and query.otherwise:
+            return self.find(query.otherwise, k, within)
         return [_ours(ranked.passage, ranked.score) for ranked in found]
 
     def around(self, passage_id: str) -> Sequence[Passage]:

@@ -35,6 +35,7 @@ KEYS = {
     "domain",
     "label_probabilities",
     "limits",
+    "guidelines",
     "passages",
     "atlas",
     "timings_ms",
@@ -159,6 +160,8 @@ def test_lookup_finds_the_page_and_says_when_there_is_nothing(
     assert run(["lookup", "--json", "--k", "2", "melanoma", "urgent", "referral"]) == 0
     found = printed(capsys)
     assert "elanoma" in found[0]["section"] and found[0]["page"] == 5
+    assert run(["lookup", "--json", "rawatan", "retinopati", "hipertensif"]) == 0
+    assert "ypertensive" in printed(capsys)[0]["section"]
     assert run(["lookup", "football", "results"]) == 0
     assert capsys.readouterr().out == "nothing relevant found\n"
 

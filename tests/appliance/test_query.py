@@ -44,6 +44,19 @@ def test_other_names_are_found_in_english_and_malay(typed: str, name: str) -> No
     assert name in typed_query(typed).also
 
 
+def test_a_question_in_malay_is_asked_in_english_when_it_finds_nothing() -> None:
+    asked = typed_query("Rawatan kurap di  kulit kepala kanak-kanak")
+    assert asked.text == "Rawatan kurap di  kulit kepala kanak-kanak"
+    assert asked.otherwise is not None
+    assert asked.otherwise.text == "treatment tinea of scalp children"
+    assert "ringworm" in asked.otherwise.also
+
+
+@pytest.mark.parametrize("typed", ["treatment of scabies", "psoriasis", "dibuka", "x-di", ""])
+def test_a_question_that_holds_no_malay_is_asked_once(typed: str) -> None:
+    assert typed_query(typed).otherwise is None
+
+
 def test_a_name_is_found_as_a_whole_word_only() -> None:
     assert names_of_the_same("typed text about beds") == ()
     assert "pulmonary embolism" not in names_of_the_same("a peculiar pebble")

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.guideline_search sets SHARED      nDCG@10 of the BEIR sets
     python -m tests.benchmarks.guideline_search captions SHARED  recall@5 of the labelled captions
+    python -m tests.benchmarks.guideline_search malay SHARED     the same of questions in Malay
     python -m tests.benchmarks.guideline_search lookup SHARED    milliseconds a lookup, by size
     python -m tests.benchmarks.guideline_search kills            adds killed at 50 random points
 
@@ -26,7 +27,7 @@ import click
 
 from appliance.core.caption import Caption
 from appliance.core.decision import RISK, Decision
-from appliance.core.query import caption_queries
+from appliance.core.query import caption_queries, typed_query
 from cpg_store.embed import Embedder
 from cpg_store.evaluate import (
     WAYS,
@@ -42,7 +43,7 @@ from cpg_store.passage import Passage
 from cpg_store.ranking_figures import figure
 from cpg_store.scope import Topic, filters_of
 from cpg_store.search import rank, search
-from tests.retrieval.labelled import Place, read_judgements, read_queries
+from tests.retrieval.labelled import Place, read_judgements, read_malay, read_queries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +95,53 @@ def captions(shared: Path, directory: Path | None, half: str, k: int) -> None:
         with Index.open(place, Embedder.default(), create=True) as index:
             names = _index_all(index, guidelines)
             _print({"half": half, **_caption_figures(index, names, half, k)})
+
+
+@main.command()
+@click.argument("shared", type=FOLDER)
+@click.option("--index", "directory", type=click.Path(path_type=Path), help="Kept for next time.")
+@click.option("--k", default=5, show_default=True)
+def malay(shared: Path, directory: Path | None, k: int) -> None:
+    """Questions in Malay to documents in English: as typed, with other names, put into English."""
+    judgements, shown = read_judgements(), []
+    recalls: dict[str, list[float]] = {
+        "as typed": [],
+        "with other names": [],
+        "in English": [],
+    }
+    silent: dict[str, list[bool]] = {way: [] for way in recalls}
+    with TemporaryDirectory() as workplace:
+        place = directory or Path(workplace) / "index"
+        with Index.open(place, Embedder.default(), create=True) as index:
+            names = _index_all(index, shared / "guidelines")
+            for question, answered_as in read_malay():
+                relevant = judgements.get(answered_as, frozenset())
+                asked = typed_query(question)
+                ways = {
+                    "as typed": search(index, asked.text, k),
+                    "with other names": search(index, asked.text, k, also=asked.also),
+                }
+                english = asked.otherwise or asked
+                ways["in English"] = ways["with other names"] or search(
+                    index, english.text, k, also=english.also
+                )
+                for way, found in ways.items():
+                    if relevant:
+                        places = _places([each.passage for each in found], names)
+                        recalls[way].append(_recall(places, relevant))
+                    else:
+                        silent[way].append(not found)
+                if relevant:
+                    shown.append((question, recalls["in English"][-1]))
+    _print(
+        {
+            "covered": len(shown),
+            f"recall@{k}": {way: asdict(figure(values)) for way, values in recalls.items()},
+            "not covered": len(silent["as typed"]),
+            "and nothing shown": {way: statistics.fmean(each) for way, each in silent.items()},
+            "not found": [question for question, share in shown if not share],
+        }
+    )
 
 
 def _index_all(index: Index, guidelines: Path) -> dict[str, str]:

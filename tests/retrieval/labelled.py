@@ -10,6 +10,7 @@ from appliance.core.caption import Caption
 HERE = Path(__file__).parent
 QUERIES = HERE / "queries.jsonl"
 JUDGEMENTS = HERE / "judgements.tsv"
+MALAY = HERE / "malay.tsv"
 
 Place = tuple[str, int | None]
 """A document, by its path in the folder of guidelines, and a physical page; None: no pages."""
@@ -42,3 +43,9 @@ def read_judgements() -> dict[str, frozenset[Place]]:
         query, document, page = line.split("\t")
         found.setdefault(query, set()).add((document, None if page == "-" else int(page)))
     return {query: frozenset(places) for query, places in found.items()}
+
+
+def read_malay() -> list[tuple[str, str]]:
+    """Questions in Malay, each with the name of the caption whose places answer it."""
+    lines = MALAY.read_text(encoding="utf-8").splitlines()[1:]
+    return [(question, name) for question, name in (line.split("\t") for line in lines)]
