@@ -1,10 +1,12 @@
 """Treatment scenarios: a finding's words, a treatment, an image by reference, and the right answer.
 
 `data/treatment_scenarios.tsv` was written by this project. A scenario's answer is what its source
-says of the image's true label; severity is of the harm when that is not kept. Scenarios of a pair
-have the same words and different images and answers: no rule over words can pass both. An image
-is the n-th of its label in the test split of the real data sets, in an order drawn by SEED. `cost`
-is S4's: what a missed error (3, 2, 1.5 by severity) or a false alarm (2) takes off.
+says of the image's true label: the sample guideline, or a document that a clinic may have and this
+project does not carry. On the latter nothing is ever chosen: all are of the held third. Severity is
+of the harm when that is not kept. Scenarios of a pair have the same words and different images and
+answers: no rule over words can pass both. An image is the n-th of its label in the test split of
+the real data sets, in an order drawn by SEED. `cost` is S4's: what a missed error (3, 2, 1.5 by
+severity) or a false alarm (2) takes off.
 """
 
 import csv
@@ -21,6 +23,7 @@ from training.evaluation.questions import Question
 
 FILE = Path(__file__).parent / "data" / "treatment_scenarios.tsv"
 SEED = 11
+SAMPLE = "Sample Guideline for Demonstration"
 Third = Literal["first", "second", "held"]
 
 
@@ -41,6 +44,10 @@ class Scenario:
     severity: Severity
     cost: float
     source: str
+
+    @property
+    def document(self) -> str:
+        return self.source.partition(",")[0]
 
 
 def read_scenarios() -> list[Scenario]:

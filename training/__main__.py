@@ -8,8 +8,10 @@ from training.atlas.command import atlas
 from training.evaluation.command import compare, evaluate, report
 from training.evaluation.judging_command import judge
 from training.measured.command import measured
+from training.preferences.command import preferences
 from training.qlora.command import qlora
 from training.recipe import read_recipe
+from training.synthetic.command import synthetic
 from training.teach.command import teach
 from training.treatment.command import treatment, treatment_optimise
 
@@ -56,12 +58,14 @@ main.add_command(teach)
 main.add_command(measured)
 main.add_command(qlora)
 main.add_command(atlas)
+main.add_command(synthetic)
 main.add_command(evaluate)
 main.add_command(compare)
 main.add_command(judge)
 main.add_command(report)
 main.add_command(treatment)
 main.add_command(treatment_optimise)
+main.add_command(preferences)
 
 
 @main.command()

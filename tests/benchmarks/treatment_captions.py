@@ -1,4 +1,4 @@
-"""Whether a model that learnt to judge treatments still captions.
+"""Whether a model that learnt to judge treatments, or from corrections, still captions.
 
     python -m tests.benchmarks.treatment_captions --data DIR --base MODEL ADAPTER...
 
@@ -16,19 +16,16 @@ import numpy as np
 from appliance.core.calibration import wilson
 from appliance.core.caption import is_caption, label_prefix
 from appliance.core.labels import DOMAINS
-from appliance.core.prompt import END_OF_TURN
+from training.adapted import Adapted, load_adapted
 from training.conversation import prompt_ids
 from training.evaluation.questions import Question, read_questions
 from training.labels import label_set
-from training.pixels import plain
+from training.preferences.look import written
 from training.qlora.base import require_base
 from training.qlora.recipe import Quantization
 from training.qlora.train import load_base
 from training.tokenizer import load_tokenizer
-from training.treatment.judging import Judge, answer_shares, load_judge, soft_tokens
-
-LONGEST_CAPTION = 200
-"""Tokens; more than any caption taught."""
+from training.treatment.judging import answer_shares, soft_tokens
 
 
 def main() -> None:
@@ -42,16 +39,16 @@ def main() -> None:
     questions = read_questions(options.data, "test", options.images)
     whole = Quantization("none", double=False, compute="float32")
     folder = require_base(str(options.base))
-    base = Judge(load_base(str(options.base), whole).eval(), load_tokenizer(folder))
+    base = Adapted(load_base(str(options.base), whole).eval(), load_tokenizer(folder))
     before = likeliest(base, questions)
     report("base", base, questions, before, before, options.written)
     for adapter in options.adapters:
-        judge = load_judge(adapter)
+        judge = load_adapted(adapter)
         after = likeliest(judge, questions)
         report(str(adapter), judge, questions, after, before, options.written)
 
 
-def likeliest(judge: Judge, questions: Sequence[Question]) -> list[str]:
+def likeliest(judge: Adapted, questions: Sequence[Question]) -> list[str]:
     names = label_set().names
     side = judge.model.config.vision_config.image_size
     prompt = prompt_ids(judge.tokenizer, judge.model.config.mm_tokens_per_image)
@@ -65,11 +62,11 @@ def likeliest(judge: Judge, questions: Sequence[Question]) -> list[str]:
 
 def report(
     name: str,
-    judge: Judge,
+    judge: Adapted,
     questions: Sequence[Question],
     found: Sequence[str],
     base: Sequence[str],
-    written: int,
+    most_written: int,
 ) -> None:
     print(name)
     for domain in (*DOMAINS, None):
@@ -84,34 +81,12 @@ def report(
     asked = [
         question
         for domain in DOMAINS
-        for question in [q for q in questions if q.example.domain == domain][:written]
+        for question in [q for q in questions if q.example.domain == domain][:most_written]
     ]
-    valid = sum(is_caption(text, label_set()) for text in captions(judge, asked))
+    side = judge.model.config.vision_config.image_size
+    texts = written(judge, [question.square(side) for question in asked])
+    valid = sum(is_caption(text, label_set()) for text in texts)
     print(f"  captions that can be read {valid} of {len(asked)}")
-
-
-def captions(judge: Judge, questions: Sequence[Question]) -> list[str]:
-    import torch
-
-    size, length = (
-        judge.model.config.vision_config.image_size,
-        judge.model.config.mm_tokens_per_image,
-    )
-    prompt = prompt_ids(judge.tokenizer, length)
-    soft = judge.tokenizer.convert_tokens_to_ids("<image_soft_token>")
-    ids = torch.tensor([prompt] * len(questions))
-    pixels = plain(np.stack([question.square(size) for question in questions]), size)
-    with torch.no_grad():
-        said = judge.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            token_type_ids=(ids == soft).long(),
-            pixel_values=pixels,
-            max_new_tokens=LONGEST_CAPTION,
-            do_sample=False,
-        )
-    texts = judge.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
-    return [text.split(END_OF_TURN)[0] for text in texts]
 
 
 if __name__ == "__main__":

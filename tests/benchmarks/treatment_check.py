@@ -1,14 +1,16 @@
 """Whether the treatment check reads the image: scenarios in pairs, against rules that see words.
 
     python -m tests.benchmarks.treatment_check --data DIR --answers FILE [--png FILE] \
-        [--supervised ADAPTER] [--optimised ADAPTER]
+        [--supervised ADAPTER] [--optimised ADAPTER] [--guidelines DIR]
 
-Every scenario goes the clinic's way, as a file, on the release and the sample guideline; what the
-picture was believed to show is kept in FILE. Then, by third: the rule over words alone (every
-label of the domain equally likely), the rule with the caption's label taken for certain, and the
-check. A judge that `training treatment` taught, or `training treatment-optimise` optimised, answers
-with the likelier of its two words; then the check, where that judge agrees with it. The
-operating point is chosen on the first two thirds; the held third is printed beside it.
+Every scenario on the sample guideline goes the clinic's way, as a file, on the release and that
+guideline; what the picture was believed to show is kept in FILE. Then, by third: the rule over
+words alone (every label of the domain equally likely), the rule with the caption's label taken for
+certain, and the check. A judge that `training treatment` taught, or `training treatment-optimise`
+optimised, answers with the likelier of its two words; then the check, where that judge agrees with
+it. The operating point is chosen on the first two thirds; the held third is printed beside it.
+Last, the scenarios on other documents: with the Markdown and PDF files of DIR in the index, and
+without.
 An UNSURE counts as wrong in `accuracy`. Intervals: Wilson, 95 %.
 """
 
@@ -20,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image, ImageDraw
 
@@ -39,17 +42,19 @@ from appliance.core.treatment import (
     Verdict,
     judge,
     stances,
+    withheld,
 )
 from appliance.release.manifest import read_release
 from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_consultation, open_guidelines, open_rules
 from cpg_store.sample import sample_guideline
-from tests.treatment_scenarios import Scenario, drawn_images, read_scenarios
+from tests.treatment_scenarios import SAMPLE, Scenario, drawn_images, read_scenarios
+from training.adapted import load_adapted
 from training.checkpoint import weights_hash
 from training.evaluation.questions import read_questions
 from training.labels import label_set
 from training.treatment.judging import Question as JudgeQuestion
-from training.treatment.judging import judge_questions, load_judge
+from training.treatment.judging import judge_questions
 
 FALSE_ALARMS = 0.1
 """The most of the right treatments that may be called an error, where the point is chosen."""
@@ -69,7 +74,9 @@ class Believed:
     probabilities: Mapping[str, float]
     """Empty when the picture was refused."""
     caption_label: str
-    verdict: str
+    abstains: bool
+    """Whether the consultation did."""
+    verdict: Verdict | Literal["REFUSED"]
     """As `check` gave it, at the operating point in force."""
 
 
@@ -84,8 +91,9 @@ def main() -> None:
     parser.add_argument("--png", type=Path, help="Heat map of errors caught.")
     parser.add_argument("--supervised", type=Path, help=JUDGE_HELP)
     parser.add_argument("--optimised", type=Path, help=JUDGE_HELP)
+    parser.add_argument("--guidelines", type=Path, help="Documents that other scenarios ask of.")
     options = parser.parse_args()
-    scenarios = read_scenarios()
+    scenarios = [scenario for scenario in read_scenarios() if scenario.document == SAMPLE]
     release = read_release(BUILT_IN).card
     with tempfile.TemporaryDirectory() as home:
         config = Config(Path(home), keep_cases_days=0)
@@ -99,7 +107,7 @@ def main() -> None:
             {"release": release.sha256, "believed": {k: vars(v) for k, v in believed.items()}}
         )
     )
-    rows = judges(release, book, at_hand, believed)
+    rows = judges(scenarios, release, book, at_hand, believed)
     for name, place in (
         ("supervised", options.supervised),
         ("after optimisation", options.optimised),
@@ -107,6 +115,8 @@ def main() -> None:
         if place:
             rows |= own_rows(name, own_answers(scenarios, options.data, place), rows)
     report(scenarios, believed, rows, options.png)
+    if options.guidelines:
+        report_documents(options.data, options.guidelines)
 
 
 def _kept(file: Path, release: ReleaseCard) -> dict[str, Believed] | None:
@@ -137,15 +147,17 @@ def asked(
 
 
 def _believed(found: Check) -> Believed:
-    caption = found.consultation.caption
+    caption, decision = found.consultation.caption, found.consultation.decision
     return Believed(
         found.consultation.label_probabilities,
         caption.label if caption else "",
+        decision is not None and decision.kind == "abstain",
         found.judgement.verdict if found.judgement else "REFUSED",
     )
 
 
 def judges(
+    scenarios: Sequence[Scenario],
     release: ReleaseCard,
     book: RuleBook,
     at_hand: Sequence[Rule],
@@ -153,7 +165,6 @@ def judges(
 ) -> dict[str, Callable[[OperatingPoint], Judge]]:
     """The rows of the table: each gives, at an operating point, a judge of scenarios."""
     labels = release.labels
-    scenarios = read_scenarios()
 
     def words(scenario: Scenario) -> Mapping[str, float]:
         inside = [label.name for label in labels if label.domain == scenario.domain]
@@ -181,11 +192,16 @@ def judges(
 
     stated = {s.id: stated_labels(s.finding, labels) for s in scenarios}
     seen = heard(picture)
+
+    def checked(scenario: Scenario, point: OperatingPoint) -> Judgement:
+        found = judge(seen[scenario.id], stated[scenario.id], point)
+        return withheld(found) if believed[scenario.id].abstains else found
+
     return {
         "rule over words": forced(heard(words)),
         "rule with the caption's label": forced(heard(caption)),
         "the check, made to answer": forced(seen),
-        "the check": lambda point: lambda s: judge(seen[s.id], stated[s.id], point),
+        "the check": lambda point: lambda s: checked(s, point),
     }
 
 
@@ -198,7 +214,7 @@ def own_answers(scenarios: Sequence[Scenario], data: Path, place: Path) -> dict[
         kept = json.loads(file.read_text())
         if adapter in (None, kept["adapter"]):
             return dict(kept["error"])
-    taught = load_judge(place)
+    taught = load_adapted(place)
     side = taught.model.config.vision_config.image_size
     images = drawn_images(read_questions(data, "test"))
     asked = [
@@ -331,6 +347,33 @@ def report(
         )
     if png:
         heat_map(scenarios, rows["the check"](point), png)
+
+
+def report_documents(data: Path, guidelines: Path) -> None:
+    """The scenarios on other documents than the sample, as the check answers them."""
+    scenarios = [scenario for scenario in read_scenarios() if scenario.document != SAMPLE]
+    files = sorted(file for file in guidelines.rglob("*") if file.suffix in (".md", ".pdf"))
+    for indexed in (files, []):
+        with tempfile.TemporaryDirectory() as home:
+            config = Config(Path(home), keep_cases_days=0)
+            with open_guidelines(config, create=True) as index:
+                for file in indexed:
+                    index.add(file, title=None, edition=None)
+            found = asked(scenarios, data, config, open_rules(config))
+        refused = [name for name, one in found.items() if not one.probabilities]
+        print(f"\n{len(scenarios)} scenarios on other documents, {len(indexed)} files in the index")
+        print(f"  pictures refused, counted as UNSURE: {len(refused)}: {', '.join(refused)}")
+        said: dict[str, Verdict] = {
+            name: "UNSURE" if one.verdict == "REFUSED" else one.verdict
+            for name, one in found.items()
+        }
+        judged = {name: Judgement(verdict, None, "", ()) for name, verdict in said.items()}
+        for line in _lines(scenarios, _recalled(judged)):
+            print(f"    {line}")
+
+
+def _recalled(judged: Mapping[str, Judgement]) -> Judge:
+    return lambda scenario: judged[scenario.id]
 
 
 def _lines(scenarios: Sequence[Scenario], judged: Judge) -> Iterator[str]:

@@ -44,7 +44,7 @@ def keep(
 ) -> bytes:
     """One case full of a patient; its pixels."""
     rgb = np.random.default_rng(number).integers(0, 256, SIDE * SIDE * 3, np.uint8).tobytes()
-    moment = Moment(f"2026-0{1 + number % 3}-17T1{number}:23:45.678+00:00", "", 0)
+    moment = Moment(f"2026-0{1 + number % 3}-17T1{number % 10}:23:45.678+00:00", "", 0)
     asked = read_entry(entry_text(number + 1, moment, "", f"dr.{CANARY}", "caption.asked", {}))
     known = {"path": f"/{CANARY}/{number}.png", "sha256": "cd" * 32, "kind": "PNG"}
     size = {"width": 9, "height": 9, "note": None, "text_regions": 0}

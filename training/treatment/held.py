@@ -7,21 +7,23 @@ to stop.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.adapted import Adapted
 from training.labels import label_set
+from training.looks import AfterSteps
 from training.treatment.drawing import Drawn
-from training.treatment.judging import Judge, Question, judge_questions
+from training.treatment.judging import Question, judge_questions
 from training.treatment.reward import reward
 
 
 @dataclass(frozen=True)
-class Look:
-    """At the held pairs, after so many steps."""
+class Look(AfterSteps):
+    """At the held pairs."""
 
-    step: int
     reward: float
     """Mean, of the likelier word of each question."""
     accuracy: float
@@ -36,7 +38,7 @@ class Look:
 
 
 def look(
-    judge: Judge,
+    judge: Adapted,
     pairs: Sequence[tuple[Drawn, Drawn]],
     picture: Callable[[int], NDArray[np.uint8]],
     step: int,
@@ -82,7 +84,14 @@ def is_hacked(before: Look, after: Look) -> bool:
     return after.earned > before.earned and after.parted < before.parted
 
 
+def times_hacked(looks: Sequence[Look]) -> int:
+    """The first look comes before any reward, and is not counted."""
+    return sum(is_hacked(before, after) for before, after in pairwise(looks[1:]))
+
+
 def is_better(after: Look, best: Look, first: Look) -> bool:
-    """Whether these weights are to be kept: more reward than the best so far, and the pairs told
-    apart no less than by the supervised judge."""
-    return after.reward > best.reward and after.parted >= first.parted
+    """Whether these weights are to be kept: more questions right than by the best so far, or as
+    many and more reward, and the pairs told apart no less than by the supervised judge. Reward
+    alone would choose whoever says ERROR more often."""
+    better = (after.accuracy, after.reward) > (best.accuracy, best.reward)
+    return better and after.parted >= first.parted

@@ -5,16 +5,15 @@ possible answers, of which there are two a label, are added up. They branch off 
 question costs little more than its prompt.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.prompt import END_OF_TURN
+from training.adapted import Adapted
 from training.conversation import text_ids
 from training.pixels import plain
 from training.qlora.packing import pack, pack_loss
@@ -66,35 +65,7 @@ class Judged:
         return "ERROR" if self.error > 0.5 else "CORRECT"
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A model that was taught to judge, and what reads and writes its text."""
-
-    model: Any
-    tokenizer: Any
-
-
-def load_judge(adapter: Path, *, learns: bool = False) -> Judge:
-    """The judge that `treatment` or `treatment-optimise` wrote, on the base it was taught on.
-
-    `learns`: its adapter is to be trained further.
-
-    Raises: BaseModelError; OSError for what is no adapter.
-    """
-    from peft import PeftModel
-
-    from training.qlora.base import require_base
-    from training.qlora.recipe import Quantization
-    from training.qlora.train import load_base
-    from training.tokenizer import load_tokenizer
-
-    recipe = json.loads((adapter / "training.json").read_text(encoding="utf-8"))["recipe"]
-    base = load_base(recipe["base"], Quantization(**recipe["quantization"]))
-    model = PeftModel.from_pretrained(base, str(adapter), is_trainable=learns)
-    return Judge(model.train(learns), load_tokenizer(require_base(recipe["base"])))
-
-
-def judge_questions(judge: Judge, questions: Sequence[Question]) -> list[Judged]:
+def judge_questions(judge: Adapted, questions: Sequence[Question]) -> list[Judged]:
     return [
         _judged(judge, question, named)
         for first in range(0, len(questions), AT_ONCE)
@@ -103,7 +74,7 @@ def judge_questions(judge: Judge, questions: Sequence[Question]) -> list[Judged]
     ]
 
 
-def names_read(judge: Judge, questions: Sequence[Question]) -> list[str]:
+def names_read(judge: Adapted, questions: Sequence[Question]) -> list[str]:
     """The treatment each question's words name, as the judge reads it; empty when it names none."""
     import torch
 
@@ -132,7 +103,7 @@ def names_read(judge: Judge, questions: Sequence[Question]) -> list[str]:
     return [text.partition(LABEL)[0] if LABEL in text else "" for text in texts]
 
 
-def _judged(judge: Judge, question: Question, named: str) -> Judged:
+def _judged(judge: Adapted, question: Question, named: str) -> Judged:
     features = soft_tokens(judge.model, question.square)
     prompt = judge_ids(judge.tokenizer, len(features), question.finding, question.treatment)
     possible = [(label, answer) for label in question.labels for answer in ANSWERS]
@@ -151,7 +122,7 @@ def soft_tokens(model: Any, square: NDArray[np.uint8]) -> "torch.Tensor":
     import torch
 
     weight = next(model.parameters())
-    pixels = plain(square[None], model.config.vision_config.image_size)
+    pixels = plain(np.stack([square]), model.config.vision_config.image_size)
     with torch.no_grad():
         found: torch.Tensor = model.get_image_features(
             pixels.to(weight.device, weight.dtype)
@@ -160,7 +131,7 @@ def soft_tokens(model: Any, square: NDArray[np.uint8]) -> "torch.Tensor":
 
 
 def answer_shares(
-    judge: Judge,
+    judge: Adapted,
     prompt: Sequence[int],
     opening: str,
     answers: Sequence[str],

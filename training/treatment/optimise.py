@@ -5,7 +5,9 @@
 GRPO and not DPO: the table of rewards says how much worse a critical error missed is than a false
 alarm, and DPO would only learn that both are wrong. An answer is some thirty tokens, so that
 drawing it costs little even on a CPU. Rewards are not divided by their spread in the group (Liu et
-al. 2025, arXiv:2503.20783), which would make all severities one again.
+al. 2025, arXiv:2503.20783), which would make all severities one again. Only pairs are asked, both
+pictures in one step and with rewards that weigh the same, so that there is nothing to earn for who
+says one word of every picture.
 
 Reads downward: judge, questions, looks at the held pairs, steps.
 """
@@ -20,30 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.prompt import END_OF_TURN, PERSONA
+from training.adapted import Adapted, chat_processor, hold_whole, learnt_weights
 from training.conversation import text_ids
+from training.looks import Looks, begin
 from training.recipe import RecipeError
 from training.treatment.asking import answered, label_and_verdict, label_opening, question
 from training.treatment.drawing import Drawn
-from training.treatment.held import Look, is_better, is_hacked, look
-from training.treatment.judging import Judge
+from training.treatment.held import Look, is_better, look, times_hacked
 from training.treatment.recipe import TreatmentRecipe
-from training.treatment.reward import reward
-
-
-def judge_processor(judge: Judge) -> Any:
-    """Messages and pictures to the model's input, token for token what `treatment` taught."""
-    from transformers import Gemma3ImageProcessorPil, Gemma3Processor
-
-    config, tokenizer = judge.model.config, judge.tokenizer
-    size = config.vision_config.image_size
-    tokenizer.padding_side = "left"
-    tokenizer.truncation_side = "left"
-    return Gemma3Processor(
-        Gemma3ImageProcessorPil(size={"height": size, "width": size}, do_pan_and_scan=False),
-        tokenizer,
-        chat_template=tokenizer.chat_template,
-        image_seq_length=config.mm_tokens_per_image,
-    )
+from training.treatment.reward import pair_worth
 
 
 def messages(finding: str, treatment: str) -> list[dict[str, Any]]:
@@ -54,14 +41,22 @@ def messages(finding: str, treatment: str) -> list[dict[str, Any]]:
     ]
 
 
-def question_row(one: Drawn, picture: Any) -> dict[str, Any]:
-    """A question as TRL takes it."""
-    return {
-        "prompt": messages(one.asked.finding, one.asked.treatment),
-        "image": picture,
-        "answer": one.answer,
-        "severity": one.severity,
-    }
+def pair_rows(
+    pair: tuple[Drawn, Drawn], picture: Callable[[int], NDArray[np.uint8]]
+) -> list[dict[str, Any]]:
+    """The two questions of a pair as TRL takes them."""
+    from PIL import Image
+
+    worth = pair_worth({one.answer: one.severity for one in pair})
+    return [
+        {
+            "prompt": messages(one.asked.finding, one.asked.treatment),
+            "image": Image.fromarray(picture(one.image)),
+            "answer": one.answer,
+            "worth": worth,
+        }
+        for one in pair
+    ]
 
 
 @dataclass
@@ -72,26 +67,29 @@ class Earnings:
     __name__ = "s4"
 
     def __call__(
-        self, completions: Sequence[Any], answer: Sequence[Any], severity: Sequence[Any], **_: Any
+        self, completions: Sequence[Any], answer: Sequence[Any], worth: Sequence[float], **_: Any
     ) -> list[float]:
         said = [answered(completion[0]["content"].strip()) for completion in completions]
         earned = [
-            reward(one[1] if one else None, right, harm)
-            for one, right, harm in zip(said, answer, severity, strict=True)
+            each if one and one[1] == right else -each
+            for one, right, each in zip(said, answer, worth, strict=True)
         ]
         self.since += earned
         return earned
 
     def mean(self) -> float:
-        mean = sum(self.since) / len(self.since) if self.since else 0.0
+        """Over all processes: they stop together."""
+        from accelerate.utils import gather_object
+
+        earned = gather_object(self.since)
         self.since.clear()
-        return mean
+        return sum(earned) / len(earned) if earned else 0.0
 
 
 def optimise(
-    judge: Judge,
+    judge: Adapted,
     recipe: TreatmentRecipe,
-    train: Sequence[Drawn],
+    train: Sequence[tuple[Drawn, Drawn]],
     held: Sequence[tuple[Drawn, Drawn]],
     picture: Callable[[int], NDArray[np.uint8]],
     run: Path,
@@ -99,22 +97,30 @@ def optimise(
 ) -> Path:
     """Optimise a supervised judge's adapter; returns the folder of the best.
 
-    `picture`: an image as (side, side, 3), by its number in the questions. Kept are the weights of
-    the look with the highest held reward, of those that told the pairs apart no less than at first.
+    `train` and `held`: pairs. `picture`: an image as (side, side, 3), by its number in the
+    questions. Kept are the weights of the look with the most held questions right, of those that
+    told the pairs apart no less than at first.
     Resumes from the last checkpoint in `run`.
-    Raises: RecipeError when the run was begun with another recipe.
+    Raises: RecipeError when the run was begun with another recipe, or its questions cannot be
+    shared among the processes.
     """
     import torch
+    from accelerate import PartialState
     from datasets import Dataset
-    from PIL import Image
     from transformers import TrainerCallback
     from transformers.trainer_utils import get_last_checkpoint
     from trl import GRPOConfig, GRPOTrainer
 
     settings = recipe.optimisation
-    begin(run, recipe)
+    processes = PartialState().num_processes
+    if settings.questions % (settings.questions_at_once * processes):
+        raise RecipeError(
+            f"optimisation.questions is {settings.questions}: make it a multiple of "
+            f"questions_at_once ({settings.questions_at_once}) times {processes} processes"
+        )
+    writes = begin(run, asdict(recipe))
     earnings = Earnings()
-    looks = Looks(run / "looks.jsonl")
+    looks = Looks(run / "looks.jsonl", Look, is_better, writes=writes)
 
     class Watch(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -125,7 +131,7 @@ def optimise(
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step % settings.look_every == 0:
                 self.take(state.global_step)
-                if looks.hacked >= settings.patience:
+                if times_hacked(looks.seen) >= settings.patience:
                     say("stopped: the pairs fell while the reward rose")
                     control.should_training_stop = True
 
@@ -134,7 +140,7 @@ def optimise(
             found = look(judge, held, picture, step, earnings.mean())
             judge.model.train()
             say(describe(found, settings.steps))
-            if looks.add(found):
+            if looks.add(found) and writes:
                 judge.model.save_pretrained(run / "adapter", selected_adapters=["default"])
 
     longest = max(
@@ -144,16 +150,17 @@ def optimise(
                 label_opening(one.asked.named) + label_and_verdict(label, answer) + END_OF_TURN,
             )
         )
-        for one in train
+        for one, _ in train  # both of a pair have the same words
         for label, (answer, _) in one.asked.right.items()
     )
+    taught = learnt_weights(judge.model)
     trainer = GRPOTrainer(
         model=judge.model,
         reward_funcs=[earnings],
         train_dataset=Dataset.from_list(
-            [question_row(one, Image.fromarray(picture(one.image))) for one in train]
+            [row for pair in train for row in pair_rows(pair, picture)]
         ),
-        processing_class=judge_processor(judge),
+        processing_class=chat_processor(judge),
         callbacks=[Watch()],
         args=GRPOConfig(
             output_dir=str(run),
@@ -164,8 +171,10 @@ def optimise(
             warmup_steps=max(1, settings.steps // 20),
             max_grad_norm=recipe.steps.largest_gradient_norm,
             per_device_train_batch_size=settings.questions_at_once * settings.answers,
-            gradient_accumulation_steps=settings.questions // settings.questions_at_once,
+            gradient_accumulation_steps=settings.questions
+            // (settings.questions_at_once * processes),
             num_generations=settings.answers,
+            shuffle_dataset=False,  # both pictures of a pair in one step
             max_completion_length=longest,
             temperature=settings.temperature,
             beta=settings.beta,
@@ -181,60 +190,14 @@ def optimise(
             dataloader_pin_memory=False,
         ),
     )
+    hold_whole(judge.model, taught)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(run))
     made_of = {"recipe": asdict(recipe), "look": asdict(looks.best)}
-    text = json.dumps(made_of, indent=1) + "\n"
-    (run / "adapter" / "training.json").write_text(text, encoding="utf-8")
+    if writes:
+        text = json.dumps(made_of, indent=1) + "\n"
+        (run / "adapter" / "training.json").write_text(text, encoding="utf-8")
     say(f"kept the weights of step {looks.best.step}")
     return run / "adapter"
-
-
-def begin(run: Path, recipe: TreatmentRecipe) -> None:
-    """Raises: RecipeError when `run` was begun with another recipe."""
-    file, text = run / "recipe.json", json.dumps(asdict(recipe), indent=1)
-    if file.is_file() and file.read_text(encoding="utf-8") != text:
-        raise RecipeError(f"{run} was begun with another recipe; delete it or use that one")
-    run.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-
-
-class Looks:
-    """Every look so far, one a line of a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.seen: list[Look] = []
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            self.seen = [Look(**json.loads(line)) for line in lines]
-
-    @property
-    def best(self) -> Look:
-        best = self.seen[0]
-        for each in self.seen:
-            if is_better(each, best, self.seen[0]):
-                best = each
-        return best
-
-    @property
-    def hacked(self) -> int:
-        pairs = zip(self.seen[1:], self.seen[2:], strict=False)
-        return sum(is_hacked(before, after) for before, after in pairs)
-
-    def add(self, found: Look) -> bool:
-        """Whether it is the best."""
-        self.seen.append(found)
-        self._write()
-        return self.best is found
-
-    def forget_after(self, step: int) -> None:
-        """Those that a run broken off had beyond its checkpoint."""
-        self.seen = [each for each in self.seen if each.step <= step]
-        self._write()
-
-    def _write(self) -> None:
-        lines = "".join(json.dumps(asdict(each)) + "\n" for each in self.seen)
-        self.file.write_text(lines, encoding="utf-8")
 
 
 def describe(found: Look, steps: int) -> str:

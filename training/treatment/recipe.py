@@ -30,7 +30,7 @@ class Optimisation:
     beta: float
     """Weight of the divergence from the supervised judge."""
     questions: int
-    """A step."""
+    """A step: two of each pair."""
     answers: int
     """Drawn of each question."""
     questions_at_once: int

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from training.adapted import Adapted
 from training.conversation import text_ids
 from training.treatment.asking import (
     Answer,
@@ -16,7 +17,7 @@ from training.treatment.asking import (
     label_opening,
     question,
 )
-from training.treatment.judging import Judge, Question, answer_shares, judge_questions, soft_tokens
+from training.treatment.judging import Question, answer_shares, judge_questions, soft_tokens
 
 WORDS = ("61-year-old, spot on the ear", "Freeze it this week")
 LABELS = ("melanoma", "actinic keratosis", "basal cell carcinoma")
@@ -24,24 +25,25 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def judge(base: Path, tokenizer: Any) -> Judge:
+def judge(base: Path, tokenizer: Any) -> Adapted:
     from training.qlora.recipe import Quantization
     from training.qlora.train import load_base
 
-    return Judge(load_base(str(base), Quantization("none", False, "float32")).eval(), tokenizer)
+    return Adapted(load_base(str(base), Quantization("none", False, "float32")).eval(), tokenizer)
 
 
-def test_what_trl_asks_is_what_was_taught(judge: Judge) -> None:
+def test_what_trl_asks_is_what_was_taught(judge: Adapted) -> None:
     from PIL import Image
 
-    from training.treatment.optimise import judge_processor, messages
+    from training.adapted import chat_processor
+    from training.treatment.optimise import messages
 
     prompt = messages(*WORDS)
     prompt[1]["content"] = [
         {"type": "image", "image": Image.fromarray(PICTURE)},
         {"type": "text", "text": question(*WORDS)},
     ]
-    asked = judge_processor(judge).apply_chat_template(
+    asked = chat_processor(judge).apply_chat_template(
         [prompt], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
     assert asked["input_ids"][0].tolist() == judge_ids(judge.tokenizer, 4, *WORDS)
@@ -49,7 +51,7 @@ def test_what_trl_asks_is_what_was_taught(judge: Judge) -> None:
     assert np.allclose(seen.detach(), soft_tokens(judge.model, PICTURE), atol=1e-6)
 
 
-def test_answers_that_share_a_prompt_are_as_likely_as_alone(judge: Judge) -> None:
+def test_answers_that_share_a_prompt_are_as_likely_as_alone(judge: Adapted) -> None:
     import torch
 
     from training.conversation import Conversation
@@ -74,7 +76,7 @@ def test_answers_that_share_a_prompt_are_as_likely_as_alone(judge: Judge) -> Non
     assert shares == pytest.approx(expected.tolist(), rel=1e-3)
 
 
-def test_a_verdict_adds_up_over_the_labels(judge: Judge) -> None:
+def test_a_verdict_adds_up_over_the_labels(judge: Adapted) -> None:
     asked = Question(*WORDS, LABELS, PICTURE)
     longer = Question(WORDS[0] + ", itches", WORDS[1], LABELS, PICTURE)
     found, other = judge_questions(judge, [asked, longer])
@@ -86,7 +88,7 @@ def test_a_verdict_adds_up_over_the_labels(judge: Judge) -> None:
     assert other.error != found.error
 
 
-def test_of_other_labels_only_the_verdict_is_learnt(judge: Judge) -> None:
+def test_of_other_labels_only_the_verdict_is_learnt(judge: Adapted) -> None:
     right: dict[str, Answer] = {"melanoma": "ERROR", "actinic keratosis": "CORRECT"}
     lesson = judge_lesson(judge.tokenizer, 4, *WORDS, ["cryotherapy"], right, "melanoma")
 

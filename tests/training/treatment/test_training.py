@@ -11,6 +11,7 @@ import pytest
 
 from appliance.core.prompt import END_OF_TURN
 from appliance.core.treatment import RuleBook
+from training.adapted import Adapted, load_adapted
 from training.labels import label_set
 from training.qlora.material import kept_tokens
 from training.qlora.recipe import Adapter, Quantization, Steps
@@ -25,9 +26,9 @@ from training.treatment.asking import (
     label_opening,
 )
 from training.treatment.drawing import Asked, Drawn, draw_questions, pairs_of
-from training.treatment.judging import Judge, Question, judge_questions, load_judge, soft_tokens
+from training.treatment.judging import Question, judge_questions, soft_tokens
 from training.treatment.material import join
-from training.treatment.optimise import optimise
+from training.treatment.optimise import Earnings, optimise, pair_rows
 from training.treatment.recipe import (
     Optimisation,
     Questions,
@@ -183,9 +184,10 @@ def asked(answer: Any) -> Drawn:
     return Drawn(words, 0, "melanoma", 0)
 
 
-def optimised(adapter: Path, settings: TreatmentRecipe, run: Path, say: Say) -> Judge:
-    judge = load_judge(adapter, learns=True)
-    optimise(judge, settings, [asked("ERROR")] * 16, [(asked("ERROR"),) * 2], picture, run, say)
+def optimised(adapter: Path, settings: TreatmentRecipe, run: Path, say: Say) -> Adapted:
+    judge = load_adapted(adapter, learns=True)
+    pair = (asked("ERROR"), asked("ERROR"))
+    optimise(judge, settings, [pair] * 8, [pair], picture, run, say)
     return judge
 
 
@@ -196,7 +198,7 @@ def test_optimising_makes_the_rewarded_word_likelier_and_goes_on_after_a_kill(
 
     settings = recipe(base)
 
-    def error(judge: Judge) -> float:
+    def error(judge: Adapted) -> float:
         words = asked("ERROR").asked
         question = Question(words.finding, words.treatment, ("melanoma",), picture(0))
         (found,) = judge_questions(judge, [question])
@@ -204,7 +206,7 @@ def test_optimising_makes_the_rewarded_word_likelier_and_goes_on_after_a_kill(
 
     lines: list[str] = []
     whole = optimised(guesser, settings, tmp_path / "whole", lines.append)
-    before = error(load_judge(guesser))
+    before = error(load_adapted(guesser))
     assert 0.2 < before < 0.8
     assert error(whole) > before + 0.1
     assert [line.split()[1] for line in lines[:-1]] == [f"{step}/4" for step in range(5)]
@@ -223,14 +225,14 @@ def test_optimising_makes_the_rewarded_word_likelier_and_goes_on_after_a_kill(
 def test_another_recipe_does_not_go_on_where_one_stopped(
     base: Path, guesser: Path, tmp_path: Path
 ) -> None:
-    from training.treatment.optimise import begin
+    from training.looks import begin
 
     settings = recipe(base)
-    begin(tmp_path, settings)
-    begin(tmp_path, settings)
+    begin(tmp_path, asdict(settings))
+    begin(tmp_path, asdict(settings))
     other = replace(settings, optimisation=replace(settings.optimisation, beta=0.1))
     with pytest.raises(RecipeError, match="another recipe"):
-        begin(tmp_path, other)
+        begin(tmp_path, asdict(other))
 
 
 @pytest.mark.parametrize("name", ["demonstration", "medgemma-4b-it"])
@@ -244,3 +246,16 @@ def test_the_committed_recipes_read(name: str) -> None:
 
 def test_pairs_stand_together(book: RuleBook, images: dict[str, list[int]]) -> None:
     assert len(pairs_of(drawn(20, book, images))) == 5
+
+
+def test_one_word_of_both_pictures_of_a_pair_earns_nothing() -> None:
+    pair = (asked("ERROR"), asked("CORRECT"))
+    rows = pair_rows(pair, picture)
+    columns: Any = {key: [row[key] for row in rows] for key in ("answer", "worth")}
+
+    def earned(*words: Answer) -> float:
+        texts = [label_opening(["cryotherapy"]) + label_and_verdict("melanoma", w) for w in words]
+        return sum(Earnings()([[{"content": text}] for text in texts], **columns))
+
+    assert earned("ERROR", "ERROR") == earned("CORRECT", "CORRECT") == 0
+    assert earned("ERROR", "CORRECT") == -earned("CORRECT", "ERROR") == 2 * 2.375

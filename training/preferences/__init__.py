@@ -1,0 +1,1 @@
+"""Captions optimised by what clinicians preferred: the shards of `appliance cases corrections`."""
