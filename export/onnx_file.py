@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appliance.release.box import EXACT_INT8, has_vnni
 from appliance.release.manifest import hash_file
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def open_session(file: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if not has_vnni():
+        options.add_session_config_entry(EXACT_INT8, "1")
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 

@@ -7,7 +7,7 @@ is closed when it is as long as a field may be. Knows bytes; knows nothing of to
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from appliance.core.caption import FIELDS, MAX_FIELD_CHARACTERS
 
@@ -51,6 +51,8 @@ class Place:
         is_inside = self.characters > 0 and characters <= MAX_FIELD_CHARACTERS
         if is_inside and not (self.closed or self.owed) and PLAIN_WORDS.fullmatch(written):
             return Place(self.field, 0, characters)  # most tokens: at once, not byte by byte
+        if written and written == self.forced:
+            return Place(self.field + 1)
         place: Place | None = self if written else None
         for byte in written:
             if place is None or place.is_whole:
@@ -63,7 +65,7 @@ class Place:
             (least, greatest), *rest = self.owed
             if not least <= byte <= greatest:
                 return None
-            return replace(self, owed=tuple(rest))
+            return Place(self.field, 0, self.characters, tuple(rest))
         if forced := self.forced:
             return self._closing() if byte == forced[0] else None
         if byte == QUOTE:
@@ -71,12 +73,12 @@ class Place:
         begun = _character(byte)
         if begun is None or (byte == ord(" ") and not self.characters):
             return None
-        return replace(self, characters=self.characters + 1, owed=begun)
+        return Place(self.field, 0, self.characters + 1, begun)
 
     def _closing(self) -> "Place":
         if self.closed + 1 == len(CLOSINGS[self.field]):
             return Place(self.field + 1)
-        return replace(self, closed=self.closed + 1)
+        return Place(self.field, self.closed + 1, self.characters)
 
 
 def _character(byte: int) -> tuple[tuple[int, int], ...] | None:

@@ -166,6 +166,10 @@ class Decoder:
         """Drop what a sequence holds from `position` on."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
 
+    def forget_others(self) -> None:
+        """Drop all sequences but sequence 0."""
+        llama_cpp.llama_memory_seq_keep(self._memory, 0)
+
     def copy(self, sequence: int) -> None:
         """Let `sequence` begin as all that sequence 0 holds."""
         llama_cpp.llama_memory_seq_cp(self._memory, 0, sequence, -1, -1)

@@ -150,8 +150,7 @@ class Engine:
             followed = [(index, token) for index in group for token in self._tails[index][1:]]
             for row, (index, token) in enumerate(followed):
                 scores[index] += float(decoder.log_probabilities(row, [token])[0])
-            for sequence in range(1, len(group) + 1):
-                decoder.forget(sequence, -1)
+            decoder.forget_others()
         return scores
 
     def _complete(self, opening: Sequence[int], position: int, guess: bool) -> list[int]:

@@ -17,6 +17,7 @@ from llama_cpp import mtmd_cpp
 from numpy.typing import NDArray
 
 from appliance.edges.llama_decoder import EngineError, discard_log, made
+from appliance.release.box import EXACT_INT8, has_vnni
 
 Encode = Callable[[bytes], NDArray[np.float32]]
 """RGB bytes, N x N x 3, to soft tokens, (tokens, text width). Raises: EngineError."""
@@ -79,6 +80,10 @@ def onnx_encoder(file: str, report: str, image_size: int, threads: int) -> Encod
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     options.enable_mem_pattern = False  # 0.3 GB held over the weights for MedGemma, not 3 GB
+    # Threads that wait by spinning take the other core from whoever works there.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not has_vnni():
+        options.add_session_config_entry(EXACT_INT8, "1")
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # it has no error class of its own

@@ -24,6 +24,9 @@ OpenCaptioner = Callable[[Release, int, str], AbstractContextManager[Captioner]]
 """Release, threads, vision encoder."""
 
 FILE = "box.json"
+EXACT_INT8 = "session.x64quantprecision"
+"""What asks onnxruntime for exact products of eight bits, where there is no VNNI
+(onnxruntime.ai/docs/performance/model-optimizations/quantization.html, U8S8)."""
 MOST_READINGS = 4
 """Of one release with one number of threads; the first also warms the caches."""
 PICTURE_PIXELS = 1024
@@ -89,6 +92,16 @@ def this_machine() -> Machine:
     except (OSError, ValueError):  # no such limit
         pass
     return Machine(cores or 1, memory_bytes)
+
+
+def has_vnni() -> bool:
+    """Whether the processor sums products of eight bits in 32; an x86 without it cuts a sum of two
+    at 16 bits, unless it is asked not to."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
+            return any(line.startswith("flags") and "_vnni" in line for line in lines)
+    except OSError:  # not Linux
+        return False
 
 
 def measure_box(

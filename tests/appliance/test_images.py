@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, PngImagePlugin
 
-from appliance.edges.images import ImageFiles, child_command, parse_answer, run_child
+from appliance.edges.images import MOST_KEPT, ImageFiles, child_command, parse_answer, run_child
 from appliance.errors import ImageError
 
 SIZE = 8
@@ -54,6 +54,32 @@ def test_the_picture_is_squashed_bilinear_as_in_training(tmp_path: Path) -> None
     image.save(tmp_path / "x.png")
     expected = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     assert opened(tmp_path / "x.png").tobytes() == expected.tobytes()
+
+
+def test_the_same_content_is_decoded_once_and_other_content_always(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ImageFiles()
+    first, same, other = (tmp_path / name for name in ("first.png", "same.png", "other.png"))
+    halves("red", "blue").save(first)
+    same.write_bytes(first.read_bytes())
+    halves("red", "green").save(other)
+    before = images.open(str(first), SIZE)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))  # nothing can be decoded now
+    assert images.open(str(same), SIZE) == before
+    for path, size in ((other, SIZE), (first, SIZE + 1)):
+        with pytest.raises(FileNotFoundError):
+            images.open(str(path), size)
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(FileNotFoundError):
+        images.open(str(first), SIZE)
+    monkeypatch.undo()
+    for _ in range(2):
+        for shade in range(MOST_KEPT + 1):
+            halves((shade, 0, 0), "blue").save(first)
+            picture = images.open(str(first), SIZE)
+            assert picture.rgb[0] == shade
+    assert len(images._last) == MOST_KEPT
 
 
 def test_a_turned_photograph_is_set_upright(tmp_path: Path) -> None:

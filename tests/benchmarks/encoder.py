@@ -37,6 +37,7 @@ from export.onnx_encoder import (
 )
 from export.text_gguf import write_text_gguf
 from export.vision_gguf import write_vision_gguf
+from tests.benchmarks.model_4b import weights
 from tests.export.published import MEDGEMMA_4B, write_folder
 from training.evaluation.questions import read_questions
 
@@ -102,22 +103,9 @@ def random_model(folder: Path) -> Path:
     if not folder.exists():
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        write_folder(partial, TOWER_4B, initial_weights)
+        write_folder(partial, TOWER_4B, weights)
         partial.rename(folder)
     return folder
-
-
-def initial_weights(name: str, shape: tuple[int, ...]) -> Iterator[bytes]:
-    """As a layer begins its training: norms that change nothing, matrices that keep the spread."""
-    rng = np.random.default_rng(abs(hash(shape)))
-    if name.endswith(".bias"):
-        values = np.zeros(shape, dtype=np.float32)
-    elif "norm" in name:  # Gemma's own add one themselves
-        values = np.full(shape, "vision_tower" in name, dtype=np.float32)
-    else:
-        fan_in = int(np.prod(shape[1:])) if "mm_input" not in name else shape[0]
-        values = rng.standard_normal(shape, dtype=np.float32) / np.float32(fan_in**0.5)
-    yield (values.view(np.uint32) >> 16).astype("<u2").tobytes()
 
 
 def with_files(checkpoint: Checkpoint, tower: Any, folder: Path) -> None:

@@ -175,6 +175,26 @@ def test_a_graph_of_more_than_a_file_holds_has_its_weights_beside_it(
         assert relative_error(opened(tmp_path / name, threads=1)(pixels), wanted).max() < most
 
 
+@pytest.mark.parametrize("weight", [127, -127])
+def test_products_of_int8_are_not_cut(tmp_path: Path, weight: int) -> None:
+    """The largest there are."""
+    from onnx import TensorProto, helper, numpy_helper, save_model
+
+    weights = np.full((256, 32), weight, np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["given", "weights"], ["found"])],
+        "product",
+        [helper.make_tensor_value_info("given", TensorProto.UINT8, [4, 256])],
+        [helper.make_tensor_value_info("found", TensorProto.INT32, [4, 32])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opset = [helper.make_opsetid("", onnx_file.OPSET)]
+    save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "x.onnx")
+    given = np.full((4, 256), 255, np.uint8)
+    (found,) = onnx_file.open_session(tmp_path / "x.onnx", 1).run(None, {"given": given})
+    assert np.array_equal(found, given.astype(np.int32) @ weights.astype(np.int32))
+
+
 def test_a_tower_that_int8_ruins_is_not_written(copied: Path, data: Path, tmp_path: Path) -> None:
     """One channel ten thousand times the others, which no weight reads: nothing is left of them."""
     from safetensors.torch import load_file, save_file
