@@ -4,9 +4,9 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,14 @@ from appliance.edges.audit_aside import set_aside_by_hand
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_reader import AuditReader, has_log
 from appliance.edges.case_store import CaseStore, UnopenedCases
+from appliance.edges.guideline_sets import (
+    OWN,
+    Change,
+    made_ready,
+    open_index,
+    set_in_use,
+    set_names,
+)
 from appliance.edges.guidelines import GuidelineIndex
 from appliance.edges.image_measures import measure
 from appliance.edges.images import ImageFiles
@@ -66,32 +74,51 @@ if TYPE_CHECKING:
     from appliance.edges.users_sessions import Sessions
 
 
+@dataclass(frozen=True)
+class Reader:
+    """The release in use, ready to read pictures."""
+
+    release: Release
+    captioner: Captioner
+    cancel: Callable[[], None]
+    """As of `Ports`."""
+
+
 @contextmanager
-def open_consultation(config: Config, *, lookup: bool) -> Iterator[Ports]:
-    """All that `consult` needs; the model's process starts with the first picture.
+def open_reader(config: Config) -> Iterator[Reader]:
+    """Its process starts with the first picture. Raises: ReleaseError."""
+    release = find_release(config.releases_folder, config.release)
+    with _open_model(release, config) as captioner:
+        kept = KeptReadings(captioner, config.kept_folder, config.encoder or release.encoder)
+        yield Reader(release, kept, captioner.cancel)
+
+
+@contextmanager
+def open_consultation(
+    config: Config, *, lookup: bool, reader: Reader | None = None
+) -> Iterator[Ports]:
+    """All that `consult` needs; with the `reader` that is open already, if one is.
 
     Raises: ReleaseError, AuditError, GuidelineIndexError; ConfigError when the release was not
     measured for the site's risk target.
     """
     with ExitStack() as stack:
-        release = find_release(config.releases_folder, config.release)
-        refuse_unmeasured_risk(release, config.risk)
+        reader = reader or stack.enter_context(open_reader(config))
+        refuse_unmeasured_risk(reader.release, config.risk)
         guidelines = stack.enter_context(open_guidelines(config)) if lookup else None
         audit = stack.enter_context(open_audit(config))
-        captioner = stack.enter_context(_open_model(release, config))
-        encoder = config.encoder or release.encoder
-        reader = KeptReadings(captioner, config.kept_folder, encoder)
         yield Ports(
             images=ImageFiles(config.burned_in_text),
-            captioner=reader,
+            captioner=reader.captioner,
             guidelines=guidelines,
             audit=audit,
             clock_s=time.monotonic,
             risk=config.risk,
             cases=_open_keeper(stack, config, audit),
-            cancel=captioner.cancel,
-            atlas=_open_beside(stack, config, release, reader),
+            cancel=reader.cancel,
+            atlas=_open_beside(stack, config, reader),
             atlas_cases=config.atlas_cases,
+            guideline_set=set_in_use(config) if guidelines else None,
         )
 
 
@@ -231,6 +258,11 @@ def change_setting(config: Config, key: str, text: str) -> Any:
                 raise ConfigError(
                     "nobody could sign in yet", "run `appliance users begin NAME`, which sets it"
                 )
+    if key == "guidelines":
+        raise ConfigError(
+            "guidelines are put in use by a command of their own, which two people run",
+            "run `appliance guidelines activate NAME`",
+        )
     with (
         open_audit(config) as audit,
         recorded(audit, "setting.change", {"key": key} if key in SETTINGS else {}) as outcome,
@@ -413,31 +445,28 @@ def open_encoder_folder(folder: Path) -> Towers:
 
 
 @contextmanager
-def open_atlas(config: Config) -> Iterator["AtlasFolder"]:
-    """The atlas of the release in use, or of the encoder that is set.
+def open_atlas(config: Config, reader: Reader | None = None) -> Iterator["AtlasFolder"]:
+    """The atlas of the release in use, or of the encoder that is set; with the `reader` that is
+    open already, if one is.
 
     Raises: AtlasMissingError, AtlasError, ReleaseError.
     """
     with ExitStack() as stack:
-        release = find_release(config.releases_folder, config.release)
-        captioner = stack.enter_context(_open_model(release, config))
-        kept = KeptReadings(captioner, config.kept_folder, config.encoder or release.encoder)
-        yield stack.enter_context(_open_atlas(config, release, kept))
+        reader = reader or stack.enter_context(open_reader(config))
+        yield stack.enter_context(_open_atlas(config, reader))
 
 
-def _open_beside(
-    stack: ExitStack, config: Config, release: Release, captioner: Captioner
-) -> Atlas | None:
+def _open_beside(stack: ExitStack, config: Config, reader: Reader) -> Atlas | None:
     """Raises: AtlasMissingError, AtlasError, where cases are to stand beside a consultation."""
     if not config.atlas_cases:
         return None
-    return stack.enter_context(_open_atlas(config, release, captioner))
+    return stack.enter_context(_open_atlas(config, reader))
 
 
-def _open_atlas(config: Config, release: Release, captioner: Captioner) -> "AtlasFolder":
+def _open_atlas(config: Config, reader: Reader) -> "AtlasFolder":
     from appliance.edges.atlas import AtlasFolder
 
-    towers = _towers(config, release, captioner)
+    towers = _towers(config, reader.release, reader.captioner)
     return AtlasFolder(
         find_atlas(config.atlas_folder, towers.identity), towers, config.atlas_folder
     )
@@ -473,13 +502,25 @@ def add_atlas(config: Config, folder: Path) -> AtlasCard:
 def open_guidelines(
     config: Config, *, create: bool = False, to_rebuild: bool = False
 ) -> GuidelineIndex:
-    return GuidelineIndex(
-        config.index_folder,
-        config.embedder,
-        server=config.index_server,
-        create=create,
-        to_rebuild=to_rebuild,
-    )
+    """Of the set in use. Raises: GuidelineIndexError."""
+    return open_index(config, create=create, to_rebuild=to_rebuild)
+
+
+def activate_guidelines(config: Config, name: str) -> Change:
+    """The set `name` answers from now on, with the clinic's own documents in it; recorded.
+
+    Raises: ConfigError, GuidelineError, AuditError; then what was in use is in use.
+    """
+    asked = {"before": set_in_use(config), "set": name if name in set_names(config) else ""}
+    with (
+        open_audit(config) as audit,
+        recorded(audit, "guideline.activate", asked) as outcome,
+        made_ready(config, name) as change,
+    ):
+        before = asdict(change.before) if change.before else None
+        outcome |= {"set": name, **asdict(change.after), "before": before}
+        write_setting(config.home, "guidelines", "" if name == OWN else name)
+    return change
 
 
 def try_version(config: Config, kit: Path | None, folders: Sequence[Path]) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from appliance.core.atlas import Atlas, AtlasCard, Neighbour
-    from appliance.core.ports import Picture
+    from appliance.core.atlas_search import AskedPicture
+    from appliance.core.ports import AuditLog
 
 IMAGE = click.argument("image", metavar="IMAGE")
 K = click.option("--k", type=click.IntRange(1, 50), default=5, show_default=True, help="Cases.")
@@ -48,11 +49,10 @@ def atlas() -> None:
 @click.pass_obj
 def find_similar(config: Config, image: str, k: int, as_json: bool) -> None:
     """Cases that look like IMAGE."""
-    from appliance.core.atlas import similar
+    from appliance.core.atlas_search import search_similar
 
-    with _looking(config, "atlas.similar", image) as (opened, picture, outcome):
-        found = similar(opened, picture, k)
-        outcome["cases"] = _ids(found)
+    with _opened(config) as (opened, audit):
+        found = search_similar(opened, audit, _asked(config, image), k)
     if as_json:
         print_json({"image": image, **_said(opened), "cases": _json_cases(found)})
         return
@@ -68,20 +68,11 @@ def find_similar(config: Config, image: str, k: int, as_json: bool) -> None:
 @click.pass_obj
 def find_text(config: Config, text: tuple[str, ...], k: int, as_json: bool) -> None:
     """Cases that fit TEXT, in English."""
-    from appliance.core.atlas import find
-    from appliance.core.record import recorded
-    from appliance.wiring import open_atlas, open_audit
+    from appliance.core.atlas_search import search_words
 
     asked = _typed(text)
-    with (
-        open_audit(config) as audit,
-        open_atlas(config) as opened,
-        recorded(
-            audit, "atlas.find", {"atlas": opened.card.sha256, "characters": len(asked)}
-        ) as outcome,
-    ):
-        found = find(opened, asked, k)
-        outcome["cases"] = _ids(found)
+    with _opened(config) as (opened, audit):
+        found = search_words(opened, audit, asked, k)
     if as_json:
         print_json({"text": asked, **_said(opened), "cases": _json_cases(found)})
         return
@@ -106,30 +97,14 @@ def find_contrast(
     as_json: bool,
 ) -> None:
     """Cases for TEXT beside cases for TEXT with something added or taken away."""
-    from appliance.core.atlas import contrast
-    from appliance.core.record import recorded
-    from appliance.wiring import open_atlas, open_audit
+    from appliance.core.atlas_search import search_contrast
 
     if not plus and not minus:
         raise click.UsageError("give --plus TEXT or --minus TEXT")
     asked = _typed(text)
-    with (
-        open_audit(config) as audit,
-        open_atlas(config) as opened,
-        recorded(
-            audit,
-            "atlas.contrast",
-            {
-                "atlas": opened.card.sha256,
-                "characters": len(asked),
-                "plus": len(plus),
-                "minus": len(minus),
-            },
-        ) as outcome,
-    ):
-        found = contrast(opened, asked, list(map(_plain, plus)), list(map(_plain, minus)), k)
-        outcome["cases"] = _ids(found.original)
-        outcome["changed"] = _ids(found.changed)
+    added, taken = list(map(_plain, plus)), list(map(_plain, minus))
+    with _opened(config) as (opened, audit):
+        found = search_contrast(opened, audit, asked, added, taken, k)
     if as_json:
         print_json(
             {
@@ -155,12 +130,10 @@ def find_contrast(
 @click.pass_obj
 def describe_image(config: Config, image: str, k: int, as_json: bool) -> None:
     """What the cases nearest to IMAGE have in common, and a second search with that."""
-    from appliance.core.atlas import describe
+    from appliance.core.atlas_search import search_description
 
-    with _looking(config, "atlas.describe", image) as (opened, picture, outcome):
-        found = describe(opened, picture, k)
-        outcome["cases"] = _ids(found.first) if found else []
-        outcome["second"] = _ids(found.second) if found else []
+    with _opened(config) as (opened, audit):
+        found = search_description(opened, audit, _asked(config, image), k)
     if as_json:
         print_json(
             {
@@ -235,25 +208,18 @@ def _plain(text: str) -> str:
 
 
 @contextmanager
-def _looking(
-    config: Config, act: str, image: str
-) -> "Iterator[tuple[Atlas, Picture, dict[str, Any]]]":
-    """The atlas and the picture, for an act that is recorded with what is put in the mapping."""
-    from appliance.core.record import recorded
-    from appliance.wiring import open_atlas, open_audit, open_images
+def _opened(config: Config) -> "Iterator[tuple[Atlas, AuditLog]]":
+    from appliance.wiring import open_atlas, open_audit
 
-    with (
-        open_audit(config) as audit,
-        open_atlas(config) as opened,
-        recorded(audit, act, {"atlas": opened.card.sha256}) as outcome,
-    ):
-        picture = open_images(config.burned_in_text).open(image, opened.card.image_size)
-        outcome["image"] = audit.image_mark(picture.sha256)
-        yield opened, picture, outcome
+    with open_audit(config) as audit, open_atlas(config) as opened:
+        yield opened, audit
 
 
-def _ids(found: Sequence["Neighbour"]) -> list[str]:
-    return [neighbour.case.case_id for neighbour in found]
+def _asked(config: Config, image: str) -> "AskedPicture":
+    from appliance.core.atlas_search import AskedPicture
+    from appliance.wiring import open_images
+
+    return AskedPicture(lambda size: open_images(config.burned_in_text).open(image, size))
 
 
 def _said(opened: "Atlas") -> dict[str, Any]:

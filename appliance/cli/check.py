@@ -38,9 +38,9 @@ def check(config: Config, image: str, treatment: str, finding: str, as_json: boo
     from appliance.core.check import check as check_treatment
     from appliance.wiring import open_consultation, open_rules
 
+    question = Question(image, treatment, finding)
     book = open_rules(config)
     with open_consultation(config, lookup=True) as ports:
-        question = Question(image, treatment, finding)
         found = check_treatment(question, ports, book, print_progress)
     print_progress("")
     error = found.consultation.error
@@ -59,7 +59,7 @@ def check_json(found: "Check") -> dict[str, Any]:
     return {
         "verdict": judgement.verdict if judgement else None,
         "severity": judgement.severity if judgement else None,
-        "reason": judgement.reason if judgement else None,
+        "reason": judgement.because if judgement else None,
         "treatments": list(found.treatments),
         "stances": [asdict(stance) for stance in judgement.deciding] if judgement else [],
         "passages": [
@@ -85,7 +85,7 @@ def _print_check(found: "Check") -> None:
         print_field("check", ANSWERS[judgement.verdict])
         if judgement.severity:
             print_field("severity", judgement.severity)
-        print_field("because", judgement.reason)
+        print_field("because", judgement.because)
         if consultation.caption:
             caption = consultation.caption
             print_field("caption", f"{caption.label}: {caption.key_findings}")

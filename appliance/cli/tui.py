@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @free
 @click.pass_obj
 def tui(config: Config, plain: bool | None) -> int:
-    """The screen: consult, worklist, history, guidelines, status."""
+    """The screen: consult, worklist, history, guidelines, status, atlas."""
     refuse_flags(config)
     return open_screen(config if plain is None else replace(config, plain=plain))
 

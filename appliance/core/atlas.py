@@ -174,15 +174,15 @@ def caption_text(caption: Caption) -> str:
     )
 
 
-def similar(atlas: Atlas, picture: Picture, k: int) -> tuple[Neighbour, ...]:
-    """The cases that look like the picture; none where none does. Raises: ImageError for a picture
-    that cannot be read, AtlasError, ModelError, ReleaseError."""
-    return _like(atlas, _picture_vector(atlas, picture), k)
+def similar(
+    atlas: Atlas, picture: Picture, k: int, *, let_through: bool = False
+) -> tuple[Neighbour, ...]:
+    """The cases that look like the picture; none where none does.
 
-
-def beside(atlas: Atlas, picture: Picture, k: int) -> tuple[Neighbour, ...]:
-    """As `similar`, of a picture that a consultation has let through already."""
-    return _like(atlas, atlas.of_features(atlas.features(picture)), k)
+    `let_through`: by the gate of a consultation, which is not asked again. Raises: ImageError for
+    a picture that cannot be read, AtlasError, ModelError, ReleaseError.
+    """
+    return _like(atlas, _picture_vector(atlas, picture, let_through), k)
 
 
 def find(atlas: Atlas, text: str, k: int) -> tuple[Neighbour, ...]:
@@ -202,10 +202,12 @@ def contrast(
     return Contrast(atlas.nearest(asked, k), atlas.nearest(changed, k))
 
 
-def describe(atlas: Atlas, picture: Picture, k: int) -> Description | None:
+def describe(
+    atlas: Atlas, picture: Picture, k: int, *, let_through: bool = False
+) -> Description | None:
     """What the nearest cases have in common, and a second search with it; None where no case is
-    near. Raises: as `similar`."""
-    seen = _picture_vector(atlas, picture)
+    near. `let_through` and raises: as `similar`."""
+    seen = _picture_vector(atlas, picture, let_through)
     first = _like(atlas, seen, k)
     if not first:
         return None
@@ -282,9 +284,9 @@ def refusal_of(gate: Gate, picture: Picture, features: Vector | None) -> Refusal
     return found
 
 
-def _picture_vector(atlas: Atlas, picture: Picture) -> Vector:
+def _picture_vector(atlas: Atlas, picture: Picture, let_through: bool) -> Vector:
     features = atlas.features(picture)
-    found = atlas.refusal(picture, features)
+    found = None if let_through else atlas.refusal(picture, features)
     if found is not None:
         raise ImageError(
             f"no case can be like this image, {found.reason}", found.hint, code=found.code

@@ -12,22 +12,33 @@ from appliance.core.labels import LabelSet
 from appliance.core.ports import Guidelines, Passage
 from appliance.core.query import GuidelineQuery
 from appliance.core.synonyms import names_of_the_same
-from appliance.core.treatment import Judgement, Rule, RuleBook, judge, stances
-from appliance.errors import GuidelineError
+from appliance.core.treatment import Judgement, Rule, RuleBook, judge, stances, withheld
+from appliance.errors import ConfigError, GuidelineError, ModelError
 
 UNLIKELY = 0.02
 """Of a label less likely than this no passage is sought."""
 SOUGHT = 5
 """Passages looked through for a rule's sentence."""
+MOST_CHARACTERS = 500
+"""Of a treatment and of a finding: a plan in a few sentences, not a letter."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a person asks of one picture."""
+    """What a person asks of one picture. Raises: ConfigError for words that cannot be asked."""
 
     path: str
     treatment: str
     finding: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.treatment.strip():
+            raise ConfigError("no treatment is given", "say what is planned, as oral amoxicillin")
+        for name in ("treatment", "finding"):
+            if (length := len(getattr(self, name))) > MOST_CHARACTERS:
+                raise ConfigError(
+                    f"the {name} has {length} characters", f"say it in at most {MOST_CHARACTERS}"
+                )
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,8 @@ def check(
     book: RuleBook,
     progress: Callable[[Stage], None] = lambda stage: None,
 ) -> Check:
-    """Raises: AuditError, when it could not be recorded and so must not be shown; GuidelineError,
-    recorded, when the guidelines cannot be searched."""
+    """Raises: AuditError, when it could not be recorded and so must not be shown; recorded,
+    GuidelineError when the guidelines cannot be searched, and ModelError of `progress`."""
     treatments = book.treatments_in(question.treatment)
     signs = book.signs_in(question.finding)
     ports.audit.append("check.asked", {"treatments": [*treatments], "signs": [*signs]})
@@ -59,10 +70,12 @@ def check(
     consultation = consult(question.path, ports, 0, progress)
     if consultation.error is None:
         try:
+            progress("looking up")
             judgement, at_hand = _judged(consultation, question, treatments, signs, ports, book)
-        except GuidelineError as exc:
+        except (GuidelineError, ModelError) as exc:
             ports.audit.append("check.failed", {"error": exc.code})
             raise
+    progress("recording")
     shown = _shown(judgement, at_hand) if judgement else ()
     outcome = {
         "caption": consultation.entry.seq if consultation.entry else None,
@@ -95,7 +108,10 @@ def _judged(
     rules = [rule for rule in book.about(treatments, signs) if likely & {*rule.labels}]
     at_hand = passages_of(rules, ports.guidelines) if ports.guidelines else {}
     found = stances(chances, treatments, tuple(at_hand))
-    return judge(found, stated_labels(question.finding, release.labels)), at_hand
+    judgement = judge(found, stated_labels(question.finding, release.labels))
+    if consultation.decision and consultation.decision.kind == "abstain":
+        judgement = withheld(judgement)
+    return judgement, at_hand
 
 
 def passages_of(rules: Sequence[Rule], guidelines: Guidelines) -> dict[Rule, Passage]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from appliance.core.answer import answer_json
-from appliance.core.atlas import Atlas, Neighbour, beside, inconsistency
+from appliance.core.atlas import Atlas, Neighbour, inconsistency, similar
 from appliance.core.caption import Caption, CaptionFormatError, parse_caption
 from appliance.core.cases import CaseKeeper
 from appliance.core.decision import Decision, believe, decide
@@ -29,6 +29,7 @@ from appliance.core.ports import (
 from appliance.core.query import GuidelineQuery, caption_queries
 from appliance.core.scope import limits
 from appliance.core.structure import STRUCTURE_VERSION
+from appliance.core.synthetic_mark import drawn
 from appliance.errors import (
     ApplianceError,
     AtlasError,
@@ -62,6 +63,8 @@ class Ports:
     """None: no reference cases are shown beside, and nothing is said of them."""
     atlas_cases: int = 0
     """How many of them are shown."""
+    guideline_set: str | None = None
+    """The name of what `guidelines` looks up."""
 
 
 @dataclass
@@ -83,6 +86,8 @@ class Consultation:
     inconsistency: str | None = None
     """That they disagree with each other or with the caption; it stands in `limits`, too."""
     passages: tuple[Passage, ...] = ()
+    guideline_set: str | None = None
+    """The guidelines that were looked up; None where none were."""
     entry: Entry | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     error: ApplianceError | None = None
@@ -134,6 +139,7 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     mark = ports.audit.image_mark(result.picture.sha256)
     ports.audit.append("image.opened", {"image": mark, "kind": result.picture.kind})
     _refuse(refusal(release.gate, result.picture.measures), result.path)
+    _refuse(drawn(result.picture.rgb, result.picture.size), result.path)
     lap("open")
 
     progress("reading")
@@ -153,6 +159,7 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     if ports.guidelines is not None:
         progress("looking up")
         queries = caption_queries(result.decision, result.caption, result.domain)
+        result.guideline_set = ports.guideline_set
         result.passages = find_passages(ports.guidelines, queries, k)
         lap("lookup")
 
@@ -162,7 +169,7 @@ def _look_beside(
 ) -> None:
     """An atlas that fails takes nothing from the answer; that it failed is said."""
     try:
-        result.neighbours = beside(atlas, picture, k)
+        result.neighbours = similar(atlas, picture, k, let_through=True)
     except AtlasError as exc:
         result.limits = (*result.limits, f"no reference cases: {exc.message}")
         return
@@ -261,6 +268,7 @@ def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
         "caption": asdict(result.caption) if result.caption else None,
         "label_probabilities": {k: round(p, 6) for k, p in result.label_probabilities.items()},
         "decision": asdict(result.decision) if result.decision else None,
+        "guidelines": result.guideline_set,
         "passages": [passage.passage_id for passage in result.passages],
         "atlas": _beside(result),
         "timings_ms": result.timings_ms,

@@ -7,7 +7,7 @@ is kept, and whether it is at hand, is the caller's business.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -161,7 +161,7 @@ class OperatingPoint:
     """From this share of labels for which it would be a critical error it is not CORRECT."""
 
 
-OPERATING_POINT = OperatingPoint(heard=0.2, error=0.9, correct=0.5, critical=0.05)
+OPERATING_POINT = OperatingPoint(heard=0.4, error=0.7, correct=0.5, critical=0.05)
 """By tests.benchmarks.treatment_check on the demonstration release."""
 
 
@@ -171,9 +171,16 @@ class Judgement:
     severity: Severity | None
     """Of the error, for an ERROR."""
     reason: str
-    """In plain words, for the person who asked."""
+    """In plain words, with places for `fields`; as a whole in `because`."""
     deciding: tuple[LabelStance, ...]
     """The labels that decided, likeliest first; empty for an UNSURE without a passage."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Labels and shares, which are the same in every language."""
+
+    @property
+    def because(self) -> str:
+        """The reason, for the person who asked."""
+        return self.reason.format(**self.fields)
 
 
 LOOKS_UNLIKE = 0.05
@@ -193,8 +200,8 @@ def judge(
     `stated`: the labels that the person's own finding names.
     """
     if stated and _mass(one for one in found if one.label in stated) < LOOKS_UNLIKE:
-        reason = f"the picture does not look like the stated finding: {', '.join(stated)}"
-        return Judgement("UNSURE", None, reason, ())
+        reason = "the picture does not look like the stated finding: {labels}"
+        return Judgement("UNSURE", None, reason, (), {"labels": ", ".join(stated)})
     against = tuple(one for one in found if one.stance == "against")
     in_favour = tuple(one for one in found if one.stance == "for")
     if not against and not in_favour:
@@ -203,23 +210,26 @@ def judge(
     critical = _mass(one for one in against if one.severity == "critical")
     if heard >= point.heard:
         if _mass(against) >= point.error * heard:
-            reason = f"the guideline speaks against it for {_names(against)}"
-            return Judgement("ERROR", _severity(against), reason, against)
+            reason, labels = "the guideline speaks against it for {labels}", _names(against)
+            return Judgement("ERROR", _severity(against), reason, against, {"labels": labels})
         if _mass(in_favour) >= point.correct * heard and critical < point.critical * heard:
-            reason = f"the guideline speaks for it for {_names(in_favour)}"
-            return Judgement("CORRECT", None, reason, in_favour)
+            reason, labels = "the guideline speaks for it for {labels}", _names(in_favour)
+            return Judgement("CORRECT", None, reason, in_favour, {"labels": labels})
     either = tuple(sorted((*against, *in_favour), key=lambda one: -one.probability))
-    return Judgement("UNSURE", None, _doubt(against, in_favour), either)
-
-
-def _doubt(against: Sequence[LabelStance], in_favour: Sequence[LabelStance]) -> str:
-    def share(stances: Sequence[LabelStance]) -> str:
-        return f"{_mass(stances):.0%}"
-
-    return (
-        f"the picture does not settle it: {share(in_favour)} for findings that the treatment fits,"
-        f" {share(against)} for findings that it does not fit"
+    reason = (
+        "the picture does not settle it: {fitting} for findings that the treatment fits,"
+        " {unfitting} for findings that it does not fit"
     )
+    shares = {"fitting": f"{_mass(in_favour):.0%}", "unfitting": f"{_mass(against):.0%}"}
+    return Judgement("UNSURE", None, reason, either, shares)
+
+
+def withheld(found: Judgement) -> Judgement:
+    """What is said of a picture on which the appliance abstains: never more than UNSURE."""
+    if found.verdict == "UNSURE":
+        return found
+    reason = "the appliance abstains on this picture, and so has no verdict"
+    return Judgement("UNSURE", None, reason, found.deciding)
 
 
 def _mass(found: Iterable[LabelStance]) -> float:

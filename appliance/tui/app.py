@@ -18,6 +18,7 @@ from appliance.core.text import safe_line, safe_text
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Desk, Opened
 from appliance.tui.keys import read_keys
+from appliance.tui.looking import Own
 from appliance.tui.running import Running
 from appliance.tui.screens.room import Room
 from appliance.tui.shown import Shown
@@ -30,6 +31,7 @@ ROOMS: dict[str, Act] = {
     "history": "case.read",
     "guidelines": "guideline.read",
     "status": "release.read",
+    "atlas": "atlas",
 }
 """The screens, and what one must be allowed to do to see each."""
 LOOK_S = 1.0
@@ -189,6 +191,16 @@ class ClinicScreen(App[None]):
         if isinstance(self.screen, HistoryScreen):
             self.screen.open_case(case_id)
 
+    @work(exclusive=True, group="similar")
+    async def show_similar(self, shown: Shown) -> None:
+        """Reference cases that look like its picture; in the atlas."""
+        from appliance.tui.screens.atlas import AtlasScreen
+
+        came_from = self.current_mode
+        await self.switch_mode("atlas")
+        if isinstance(self.screen, AtlasScreen):
+            self.screen.look_like(Own(shown.answer["image"]["path"], shown), came_from)
+
     def worklist_words(self) -> str:
         """How far it is, without a word of what is in it; empty while none runs."""
         if not self.worklist.is_running:
@@ -271,7 +283,7 @@ class ClinicScreen(App[None]):
                 node, action = active.node, binding.action
                 key = self.get_key_display(binding)
                 yield SystemCommand(
-                    binding.description,
+                    binding.tooltip,
                     self.say("palette.key", key=key),
                     lambda node=node, action=action: self.run_later(node, action),
                 )
@@ -334,6 +346,10 @@ class ClinicScreen(App[None]):
             from appliance.tui.screens.status import StatusScreen
 
             return StatusScreen(self.say)
+        if room == "atlas":
+            from appliance.tui.screens.atlas import AtlasScreen
+
+            return AtlasScreen(self.say)
         from appliance.tui.screens.sign_in import SignInScreen
 
         return SignInScreen(self.say)

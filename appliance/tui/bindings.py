@@ -12,6 +12,10 @@ def all_bindings() -> Iterator[Binding]:
     from appliance.tui.screens import (
         answered,
         asking,
+        atlas,
+        atlas_asking,
+        atlas_case,
+        check,
         consult,
         guidelines,
         help,
@@ -23,7 +27,7 @@ def all_bindings() -> Iterator[Binding]:
         status,
         worklist,
     )
-    from appliance.tui.widgets import passage_row, path_chooser
+    from appliance.tui.widgets import case_row, passage_row, path_chooser
 
     seen = set()
     modules = (
@@ -32,14 +36,17 @@ def all_bindings() -> Iterator[Binding]:
         consult,
         worklist,
         history,
+        check,
         guidelines,
+        atlas,
         status,
         sign_in,
         passage,
+        atlas_case,
         picture,
     )
     kinds: list[type] = [ClinicScreen]
-    for module in (*modules, asking, help, passage_row, path_chooser):
+    for module in (*modules, asking, atlas_asking, help, case_row, passage_row, path_chooser):
         kinds += [kind for kind in vars(module).values() if isinstance(kind, type)]
     for kind in kinds:
         for binding in vars(kind).get("BINDINGS", ()):

@@ -1,5 +1,6 @@
 """Jobs for a desk: one consultation, and what a clinician makes of it."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -9,7 +10,7 @@ from appliance.config import Config
 from appliance.core.cases import Verdict, Wanted
 from appliance.core.ports import Images, Picture
 from appliance.errors import ModelError
-from appliance.tui.desk import Opened
+from appliance.tui.desk import Desk, Opened
 from appliance.tui.folders import Place
 from appliance.tui.shown import Pixels, Shown, shown_case, shown_result
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 RECENT = 12
 """Pictures that are offered again."""
 CANCELLED = "model-cancelled"
+CANCEL_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,33 @@ class Before:
     """What each took, newest last."""
 
 
-class Asking:
-    """One consultation under way. Made by the screen, run on a desk, cancelled from the screen."""
+class UnderWay:
+    """A reading under way. Made by the screen, run on a desk, cancelled from the screen."""
+
+    def __init__(self, on_stage: Callable[["Stage"], None]) -> None:
+        """`on_stage` is called on the desk's thread."""
+        self._on_stage = on_stage
+        self._is_cancelled = Event()
+        self._has_begun = False
+
+    async def stop(self, desk: Desk, is_over: Callable[[], bool]) -> None:
+        """End the stage that runs, and begin no other; what the desk does before it goes on."""
+        self._is_cancelled.set()
+        while not is_over():
+            if self._has_begun:
+                desk.cancel()
+            await asyncio.sleep(CANCEL_AGAIN_S)
+
+    def step(self, stage: "Stage") -> None:
+        """Raises: ModelError when it is to stop, but never where the record is written."""
+        self._has_begun = True
+        if self._is_cancelled.is_set() and stage != "recording":
+            raise ModelError("the reading was cancelled", "start it again", code=CANCELLED)
+        self._on_stage(stage)
+
+
+class Asking(UnderWay):
+    """One consultation."""
 
     def __init__(
         self,
@@ -42,16 +69,10 @@ class Asking:
         on_picture: Callable[[Pixels], None],
         item_id: str | None = None,
     ) -> None:
-        """`on_stage` and `on_picture` are called on the desk's thread; `item_id` is of a
-        worklist."""
+        """`on_picture` is called on the desk's thread, too; `item_id` is of a worklist."""
+        super().__init__(on_stage)
         self.path = path
-        self._on_stage, self._on_picture = on_stage, on_picture
-        self._item_id = item_id
-        self._is_cancelled = Event()
-
-    def cancel(self) -> None:
-        """Before the next stage begins; to end the one that runs is the desk's."""
-        self._is_cancelled.set()
+        self._on_picture, self._item_id = on_picture, item_id
 
     def __call__(self, opened: Opened) -> Shown:
         from appliance.core.answer import answer_json
@@ -62,13 +83,8 @@ class Asking:
         ports = replace(ports, images=_Watched(ports.images, self._on_picture))
         if self._item_id is not None:
             ports = replace(ports, audit=NamedLog(ports.audit, self._item_id))
-        result = consult(self.path, ports, opened.config.passages, self._step)
+        result = consult(self.path, ports, opened.config.passages, self.step)
         return shown_result(result, answer_json(result))
-
-    def _step(self, stage: "Stage") -> None:
-        if self._is_cancelled.is_set() and stage != "recording":
-            raise ModelError("the reading was cancelled", "start it again", code=CANCELLED)
-        self._on_stage(stage)
 
 
 class _Watched:

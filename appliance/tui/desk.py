@@ -18,12 +18,15 @@ from appliance.errors import ApplianceError, AuditError, ReleaseError
 
 if TYPE_CHECKING:
     from appliance.core.access import Users
+    from appliance.core.atlas import Atlas
     from appliance.core.cases import Cases
     from appliance.core.consult import Ports
     from appliance.core.labels import LabelSet
+    from appliance.core.ports import Images
     from appliance.edges.audit_db import AuditDatabase
     from appliance.edges.guidelines import GuidelineIndex
     from appliance.tui.overview import Overview
+    from appliance.wiring import Reader
 
 Done = TypeVar("Done")
 
@@ -44,7 +47,27 @@ class Opened:
         from appliance.wiring import open_consultation  # with numpy, Chroma and SQLite
 
         lookup = self.config.passages > 0
-        return self._stack.enter_context(open_consultation(self.config, lookup=lookup))
+        opening = open_consultation(self.config, lookup=lookup, reader=self.reader)
+        return self._stack.enter_context(opening)
+
+    @cached_property
+    def reader(self) -> "Reader":
+        """One for all that reads pictures at this desk."""
+        from appliance.wiring import open_reader
+
+        return self._stack.enter_context(open_reader(self.config))
+
+    @cached_property
+    def atlas(self) -> "Atlas":
+        from appliance.wiring import open_atlas
+
+        return self._stack.enter_context(open_atlas(self.config, self.reader))
+
+    @cached_property
+    def images(self) -> "Images":
+        from appliance.wiring import open_images
+
+        return open_images(self.config.burned_in_text)
 
     @cached_property
     def audit(self) -> "AuditDatabase":
@@ -88,12 +111,12 @@ class Opened:
 
     def cancel(self) -> None:
         """From another thread: ends the model's reading, if one is in progress."""
-        if (ports := self.__dict__.get("ports")) is not None:
-            ports.cancel()
+        if (opened := self.__dict__.get("ports") or self.__dict__.get("reader")) is not None:
+            opened.cancel()
 
     def close(self) -> None:
         """Close all; what is asked for after that is opened anew."""
-        for name in ("ports", "audit", "cases", "guidelines", "users"):
+        for name in ("ports", "reader", "atlas", "images", "audit", "cases", "guidelines", "users"):
             self.__dict__.pop(name, None)
         stack, self._stack = self._stack, ExitStack()
         stack.close()

@@ -51,6 +51,11 @@ def completions(typed: str) -> list[Place]:
     return sorted(found, key=lambda place: (not place.is_folder, place.name.lower()))
 
 
+def typed_path(typed: str) -> str:
+    """Whole; links stay as they are typed."""
+    return os.path.abspath(os.path.expanduser(typed))  # noqa: PTH100, PTH111
+
+
 def common_beginning(places: list[Place]) -> str:
     """As many characters as all of them share; whole names are no matter."""
     paths = [place.path for place in places]

@@ -71,6 +71,11 @@ class Shown:
         return self.answer["caption"] is not None and not self.is_withheld
 
     @property
+    def is_let_through(self) -> bool:
+        """Whether the release's gate took the picture."""
+        return self.answer["decision"] is not None
+
+    @property
     def is_for_trial(self) -> bool:
         decision = self.answer["decision"]
         return decision is not None and decision["reason"] == NOT_MEASURED
@@ -82,6 +87,17 @@ class Shown:
     @property
     def passages(self) -> Sequence[Mapping[str, Any]]:
         return () if self.kind == "abstain" else tuple(self.answer["passages"])
+
+    @property
+    def cases(self) -> Sequence[Mapping[str, Any]]:
+        """Reference cases that stand beside it, as teaching material; answers of earlier versions
+        know none."""
+        return tuple((self.answer.get("atlas") or {}).get("cases", ()))
+
+    @property
+    def alarm(self) -> str | None:
+        """That the cases disagree; one of the limits."""
+        return (self.answer.get("atlas") or {}).get("warning")
 
     @property
     def record(self) -> tuple[int, str] | None:

@@ -9,10 +9,11 @@ from stand_ins import MemoryLog, OneImage, OneReading, Shelf, ports
 
 from appliance.cli.main import run
 from appliance.core.check import Question, check
+from appliance.core.consult import Stage
 from appliance.core.ports import Passage
 from appliance.core.query import GuidelineQuery
 from appliance.edges.treatment_rules import read_rules
-from appliance.errors import GuidelineError, ImageError
+from appliance.errors import ConfigError, GuidelineError, ImageError, ModelError
 
 BOOK = read_rules(Path("no such folder"))
 FREEZE = Question("spot.png", "Cryotherapy today", "78-year-old")
@@ -54,6 +55,15 @@ def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
     assert "78" not in json.dumps([dict(entry.body) for entry in (log.entries[0], log.entries[3])])
 
 
+def test_where_the_appliance_abstains_there_is_no_verdict_but_what_was_found() -> None:
+    unsure = OneReading(scores=(-0.6, -1.4, -1.4, -1.4))
+    found = check(FREEZE, ports(captioner=unsure, guidelines=Chapter()), BOOK)
+    assert found.consultation.decision and found.consultation.decision.kind == "abstain"
+    assert found.judgement and found.judgement.verdict == "UNSURE"
+    assert "abstains" in found.judgement.because
+    assert [passage.passage_id for _, passage in found.passages] == ["m-4"]
+
+
 def test_without_a_passage_it_is_unsure() -> None:
     found = check(FREEZE, ports(guidelines=Shelf()), BOOK)
     assert found.judgement and found.judgement.verdict == "UNSURE"
@@ -78,6 +88,29 @@ def test_guidelines_that_fail_are_an_outcome() -> None:
     with pytest.raises(GuidelineError):
         check(FREEZE, ports(guidelines=NoGuidelines(), audit=log), BOOK)
     assert log.entries[-1].kind == "check.failed"
+
+
+def test_a_check_stopped_while_it_looks_up_is_an_outcome() -> None:
+    log = MemoryLog()
+    stages: list[Stage] = []
+
+    def stop(stage: Stage) -> None:
+        stages.append(stage)
+        if stages.count("looking up") == 2:
+            raise ModelError("the reading was cancelled", "start it again", code="model-cancelled")
+
+    with pytest.raises(ModelError):
+        check(FREEZE, ports(guidelines=Chapter(), audit=log), BOOK, stop)
+    assert log.entries[-1].kind == "check.failed"
+    assert log.entries[-1].body == {"error": "model-cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("treatment", "finding"), [(" ", ""), ("x" * 501, ""), ("cryotherapy", "x" * 501)]
+)
+def test_words_that_cannot_be_asked_are_refused(treatment: str, finding: str) -> None:
+    with pytest.raises(ConfigError):
+        Question("spot.png", treatment, finding)
 
 
 def test_an_unlikely_label_is_not_looked_up() -> None:

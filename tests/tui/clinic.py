@@ -14,26 +14,29 @@ from typing import Any
 from stand_ins import CAPTION, CARD, LABELS, MemoryLog, OneImage, OneReading, ports
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input
 from textual.worker import Worker
 
 from appliance.config import Config
 from appliance.core.access import Role
+from appliance.core.atlas import Atlas
 from appliance.core.caption import caption_json
 from appliance.core.consult import Ports
 from appliance.core.entry import Entry
 from appliance.core.health import Finding
 from appliance.core.labels import Domain, LabelSet
-from appliance.core.ports import Passage, Picture, Reading
+from appliance.core.ports import Images, Passage, Picture, Reading
 from appliance.core.query import GuidelineQuery, Within
 from appliance.edges.case_store import CaseStore
 from appliance.edges.guidelines import IndexedDocument
-from appliance.errors import ApplianceError, ModelError
+from appliance.errors import ApplianceError, AtlasMissingError, ModelError
 from appliance.release.drawings import draw
+from appliance.release.shelf import DEMONSTRATION, find_release
 from appliance.tui.app import ClinicScreen
 from appliance.tui.desk import Opened
 from appliance.tui.overview import Overview
 from appliance.tui.screens.worklist import WorklistScreen
-from appliance.wiring import open_users
+from appliance.wiring import Reader, open_users
 
 SIDE = 8
 """Pixels of the pictures: few and of few shades, so that a kept screen is small."""
@@ -126,7 +129,29 @@ class Behind(Opened):
     @cached_property
     def ports(self) -> Ports:
         cases = self.cases if self.config.keep_cases_days else None
-        return replace(self._consulting, cases=cases, audit=self._log)
+        count = self.config.atlas_cases
+        atlas = self._consulting.atlas if count else None
+        return replace(
+            self._consulting, cases=cases, audit=self._log, atlas=atlas, atlas_cases=count
+        )
+
+    @cached_property
+    def reader(self) -> Reader:
+        demonstration = find_release(self.config.releases_folder, DEMONSTRATION)
+        return Reader(demonstration, self._consulting.captioner, self._consulting.cancel)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        if self._consulting.atlas is None:
+            raise AtlasMissingError(
+                "there is no atlas for stand-in on this machine",
+                "add the one that came with it: `appliance atlas add FOLDER`",
+            )
+        return self._consulting.atlas
+
+    @cached_property
+    def images(self) -> Images:
+        return self._consulting.images
 
     @cached_property
     def cases(self) -> CaseStore:
@@ -165,12 +190,15 @@ def unforeseen() -> ApplianceError:
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """When no worker is at work but those that wait for a person, and all is drawn."""
+    """When no worker is at work but those that wait for a person, and all is drawn; the cursor
+    stands still."""
     await pilot.pause()
     while any(worker.is_running and not _is_waiting(pilot, worker) for worker in pilot.app.workers):
         await pilot.pause(0.02)
     while isinstance(pilot.app.screen, WorklistScreen) and pilot.app.screen.is_stale:
         await pilot.pause(0.02)
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False
     await pilot.pause()
 
 
@@ -178,7 +206,7 @@ def _is_waiting(pilot: Pilot[None], worker: Worker[Any]) -> bool:
     return len(pilot.app.screen_stack) > 1 and worker.group in WAITING
 
 
-WAITING = frozenset({"note", "save", "judge", "add", "consult", "case"})
+WAITING = frozenset({"atlas-ask", "note", "save", "judge", "add", "consult", "case"})
 """Groups of workers that wait for an answer while a dialog is open."""
 
 
@@ -256,9 +284,42 @@ class Crashing(OneReading):
         return self.reading
 
 
+class First(OneReading):
+    """A captioner that reads one picture; the ones after it `later` reads."""
+
+    release = replace(CARD, image_size=SIDE)
+
+    def __init__(self, later: OneReading) -> None:
+        super().__init__(scores=SURE)
+        self._later, self._is_first = later, True
+
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
+        if not self._is_first:
+            return self._later.read(picture, anew=anew)
+        self._is_first = False
+        return self.reading
+
+
 def with_captioner(captioner: OneReading) -> Ports:
     cancel = captioner.cancel if isinstance(captioner, Waiting) else lambda: None
     return replace(answering(), captioner=captioner, cancel=cancel)
+
+
+def with_rules(home: Path) -> None:
+    """What the passages of `Shelf` say of treatments, as a clinic's own rules."""
+    rules = [
+        (["melanoma"], "cryotherapy", "against", "critical", "Excise it whole with a margin"),
+        (["melanoma"], "excision", "for", "high", "Excise it whole with a margin of 2 mm"),
+        (["melanoma"], "reassurance", "against", "critical", "within two weeks"),
+        (["melanocytic nevus"], "reassurance", "for", "moderate", "every three months"),
+    ]
+    text = "".join(
+        f"[[rules]]\nlabels = {labels}\ntreatments = ['{treatment}']\nstance = '{stance}'\n"
+        f"severity = '{severity}'\nquote = '{quote}'\nsource = 'Skin Cancer, 3'\n"
+        for labels, treatment, stance, severity, quote in rules
+    )
+    (home / "rules").mkdir(parents=True)
+    (home / "rules" / "clinic.toml").write_text(text, encoding="utf-8")
 
 
 def users_home(home: Path) -> None:

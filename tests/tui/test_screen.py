@@ -261,7 +261,7 @@ async def test_a_sites_own_key_takes_the_place_of_ours(home: Path) -> None:
     (home / KEYS_FILE).write_text('"answer.accept" = "ctrl+a"\n', encoding="utf-8")
     log = Log()
     app = clinic(home, log=log)
-    async with app.run_test() as pilot:
+    async with app.run_test(size=(120, 36)) as pilot:
         await steps(*ASK, "a")(pilot)
         assert "case.judge.done" not in kinds(log)
         await steps("ctrl+a")(pilot)

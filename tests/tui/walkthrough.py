@@ -56,6 +56,8 @@ async def walk(app: ClinicScreen, folder: Path) -> None:
         keep(app, folder / "2-answer.svg")
         await press(pilot, "2")
         keep(app, folder / "3-passage.svg")
+        await press(pilot, "escape", "k", *"next image in 2 years", "enter", "enter")
+        keep(app, folder / "7-treatment.svg")
         await press(pilot, "escape", "a", "b", *"right", "tab", "enter")
         keep(app, folder / "4-beside.svg")
         await press(pilot, "escape")
@@ -65,6 +67,8 @@ async def walk(app: ClinicScreen, folder: Path) -> None:
         keep(app, folder / "5-worklist.svg")
         await press(pilot, "f4")
         keep(app, folder / "6-history.svg")
+        await press(pilot, "f7", "slash", *"bacterial pneumonia, lower zones dense", "enter")
+        keep(app, folder / "8-atlas.svg")
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:

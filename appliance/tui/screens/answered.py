@@ -1,7 +1,7 @@
 """What one may do with an answer, wherever it is shown: judge it, note, save, look closer."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
@@ -10,16 +10,16 @@ from appliance.core.cases import Verdict
 from appliance.errors import ApplianceError
 from appliance.tui import consulting
 from appliance.tui.desk import Opened
+from appliance.tui.screens.quoting import NUMBERS, Quoting
 from appliance.tui.screens.room import Room
-from appliance.tui.shown import Shown, place_words
+from appliance.tui.shown import Shown
 from appliance.tui.widgets.answer import AnswerView
-from appliance.tui.widgets.passage_row import PassageRow
 
 JUDGING = frozenset({"judge", "correct"})
-LOOKING = frozenset({"save", "zoom", "external", "passage", "note"})
+LOOKING = frozenset({"save", "zoom", "external", "note", "check", "similar"})
 
 
-class AnsweredRoom(Room):
+class AnsweredRoom(Quoting[None], Room):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "judge('accepted')", "answer.accept", id="answer.accept"),
         Binding("e", "correct", "answer.correct", id="answer.correct"),
@@ -27,11 +27,10 @@ class AnsweredRoom(Room):
         Binding("n", "note", "answer.note", id="answer.note"),
         Binding("s", "save", "answer.save", id="answer.save"),
         Binding("z", "zoom", "answer.zoom", id="answer.zoom"),
+        Binding("k", "check", "check.open", id="check.open"),
+        Binding("l", "similar", "answer.similar", id="answer.similar"),
         Binding("v", "external", "answer.external", id="answer.external", show=False),
-        *(
-            Binding(str(n), f"passage({n})", f"passage.{n}", id=f"passage.{n}", show=False)
-            for n in range(1, 10)
-        ),
+        *NUMBERS,
     ]
 
     @property
@@ -99,24 +98,29 @@ class AnsweredRoom(Room):
             except ApplianceError as exc:
                 self.tell_error(exc)
 
-    def action_passage(self, rank: int) -> None:
-        from appliance.tui.screens.passage import PassageScreen
+    def action_check(self) -> None:
+        from appliance.tui.screens.check import CheckScreen
 
-        if self.shown is not None and rank <= len(self.shown.passages):
-            self.app.push_screen(PassageScreen(self.say, self.shown.passages, rank))
-
-    def on_passage_row_opened(self, event: PassageRow.Opened) -> None:
-        self.action_passage(event.rank)
-
-    def on_passage_row_copied(self, event: PassageRow.Copied) -> None:
         if self.shown is not None:
-            self.app.copy_to_clipboard(place_words(self.shown.passages[event.rank - 1], self.say))
-            self.tell(self.say("passage.copied"))
+            self.app.push_screen(CheckScreen(self.say, self.shown))
+
+    def action_similar(self) -> None:
+        if self.shown is not None:
+            self.clinic.show_similar(self.shown)
+
+    def on_case_row_opened(self) -> None:
+        """One of the cases that stand beside an answer: in the atlas, with its picture."""
+        if self.check_action("similar", ()):
+            self.action_similar()
+
+    @property
+    def quoted(self) -> Sequence[Mapping[str, Any]]:
+        return self.shown.passages if self.shown is not None else ()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether it can be done now; only that is in the footer."""
         if action not in JUDGING | LOOKING:
-            return True
+            return super().check_action(action, parameters)
         if not self.is_mounted or (shown := self.shown) is None:
             return False
         if action in JUDGING:
@@ -125,8 +129,10 @@ class AnsweredRoom(Room):
             return shown.case_id is not None
         if action == "zoom":
             return shown.pixels is not None
-        if action == "passage":
-            return int(str(parameters[0])) <= len(shown.passages)
+        if action == "check":
+            return shown.has_caption and self.clinic.may("consult")
+        if action == "similar":
+            return shown.pixels is not None and shown.is_let_through and self.clinic.may("atlas")
         return True
 
     def draw_answer(self, view: AnswerView, shown: Shown) -> None:

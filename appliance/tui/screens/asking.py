@@ -26,6 +26,11 @@ from appliance.tui.words import Words
 
 HTML = (".html", ".htm")
 NONE_OF_THEM = ""
+MOVES = (
+    Binding("down", "app.focus_next", "key.next", show=False, id="form.next"),
+    Binding("up", "app.focus_previous", "key.previous", show=False, id="form.previous"),
+)
+"""From field to field, for the BINDINGS of whatever has some."""
 
 
 class Form(Dialog[dict[str, str]]):
@@ -33,8 +38,7 @@ class Form(Dialog[dict[str, str]]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "keep", "form.keep", id="form.keep"),
-        Binding("down", "app.focus_next", "key.next", show=False, id="form.next"),
-        Binding("up", "app.focus_previous", "key.previous", show=False, id="form.previous"),
+        *MOVES,
     ]
 
     def __init__(self, say: Words, heading: str, fields: Mapping[str, str], hint: str = "") -> None:
@@ -66,8 +70,11 @@ class Form(Dialog[dict[str, str]]):
         else:
             self.focus_next()
 
+    def given(self) -> dict[str, str]:
+        return {str(field.name): field.value.strip() for field in self.query(Input)}
+
     def action_keep(self) -> None:
-        self.dismiss({str(field.name): field.value.strip() for field in self.query(Input)})
+        self.dismiss(self.given())
 
 
 class NoteDialog(Form):
@@ -98,10 +105,9 @@ class CorrectDialog(Form):
         )
 
     def action_keep(self) -> None:
-        given = {str(field.name): field.value.strip() for field in self.query(Input)}
         changed = {
             name.partition(".")[2]: text
-            for name, text in given.items()
+            for name, text in self.given().items()
             if text != self._fields[name]
         }
         self.dismiss(changed)

@@ -1,7 +1,5 @@
 """Consult: choose a picture, watch it being read, see the answer, say what one makes of it."""
 
-import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
@@ -19,7 +17,7 @@ from appliance.core.worklist import usual_s
 from appliance.errors import ApplianceError
 from appliance.tui import consulting
 from appliance.tui.consulting import Asking
-from appliance.tui.folders import pasted_paths
+from appliance.tui.folders import pasted_paths, typed_path
 from appliance.tui.screens.answered import AnsweredRoom
 from appliance.tui.shown import Pixels, Shown
 from appliance.tui.widgets.answer import AnswerView
@@ -30,8 +28,6 @@ from appliance.tui.words import Words
 
 if TYPE_CHECKING:
     from appliance.core.consult import Stage
-
-CANCEL_AGAIN_S = 0.1
 
 
 class ConsultScreen(AnsweredRoom):
@@ -126,7 +122,7 @@ class ConsultScreen(AnsweredRoom):
 
     @work(exclusive=True, group="consult")
     async def consult(self, path: str) -> None:
-        path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - as it is typed
+        path = typed_path(path)
         self.notice.clear()
         self.preview.pixels = None
         name = safe_line(PurePath(path).name)
@@ -192,12 +188,8 @@ class ConsultScreen(AnsweredRoom):
 
     @work(group="cancel")
     async def action_stop(self) -> None:
-        if (asking := self._asking) is None:
-            return
-        asking.cancel()
-        while self._asking is asking:
-            self.clinic.desk.cancel()
-            await asyncio.sleep(CANCEL_AGAIN_S)
+        if (asking := self._asking) is not None:
+            await asking.stop(self.clinic.desk, lambda: self._asking is not asking)
 
     # With an answer
 

@@ -92,5 +92,10 @@ def translated(bindings: Mapping[str, ActiveBinding], say: Words) -> dict[str, A
 
 
 def _described(binding: Binding, say: Words) -> Binding:
-    key = f"does.{binding.description}"
-    return replace(binding, description=say(key)) if say.knows(key) else binding
+    """In few words for the footer; as the tooltip, in full for the palette."""
+    key, in_full = f"does.{binding.description}", f"in_full.{binding.description}"
+    if not say.knows(key):
+        return binding
+    return replace(
+        binding, description=say(key), tooltip=say(in_full if say.knows(in_full) else key)
+    )

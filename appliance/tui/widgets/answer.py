@@ -1,6 +1,6 @@
 """An answer whole: picture and facts at the left, what was found at the right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from appliance.core.text import safe_line, safe_text
 from appliance.tui.shown import Shown, decision_words
+from appliance.tui.widgets.case_row import CaseRow
 from appliance.tui.widgets.passage_row import PassageRow
 from appliance.tui.widgets.picture import PictureView
 from appliance.tui.widgets.probabilities import Probabilities
@@ -78,9 +79,10 @@ class AnswerView(Widget):
             with Found(classes="found"):
                 with Vertical(classes="said"):
                     yield from self._said(shown)
-                if shown.kind in ("label", "set"):
+                if shown.kind in ("label", "set") or shown.cases:
                     with Vertical(classes="passages"):
                         yield from self._passages(shown)
+                        yield from self._cases(shown)
 
     def _facts(self, shown: Shown) -> Text:
         say, image = self._say, shown.answer["image"]
@@ -118,10 +120,7 @@ class AnswerView(Widget):
             yield self._heading("answer.probabilities")
             yield Probabilities(say, found, others, kept, plain=self._plain)
         if answer["limits"]:
-            limits = Table.grid(padding=(0, 1, 0, 0))
-            for limit in answer["limits"]:
-                limits.add_row("-", safe_line(limit))
-            yield from self._block("answer.limits", limits)
+            yield from self._block("answer.limits", limits_table(answer["limits"], shown.alarm))
         if shown.has_caption:
             yield from self._block("answer.caption", *self._caption(shown))
 
@@ -154,19 +153,37 @@ class AnswerView(Widget):
         yield fields
 
     def _passages(self, shown: Shown) -> Iterator[Widget]:
+        if shown.kind not in ("label", "set"):
+            return
         if not shown.passages:
             yield from self._block("answer.passages", Text(self._say("answer.no_passages")))
             return
-        yield self._heading("answer.passages")
+        name = shown.answer.get("guidelines")  # a case kept by an older version does not say
+        yield self._heading("answer.passages", f" ({name})" if name else "")
         for rank, passage in enumerate(shown.passages, 1):
             yield PassageRow(self._say, rank, passage)
 
-    def _heading(self, key: str) -> Widget:
-        return Static(Text(self._say(key)), classes="over")
+    def _cases(self, shown: Shown) -> Iterator[Widget]:
+        if shown.cases:
+            yield Static(Text(self._say("atlas.teaching")), classes="teaching")
+            yield Static(Text(self._say("atlas.key")), classes="block over")
+        for rank, case in enumerate(shown.cases, 1):
+            yield CaseRow(self._say, rank, case)
+
+    def _heading(self, key: str, more: str = "") -> Widget:
+        return Static(Text(self._say(key) + more), classes="over")
 
     def _block(self, heading: str, *body: RenderableType) -> Iterator[Widget]:
         yield self._heading(heading)
         yield Static(Group(*body), classes="block")
+
+
+def limits_table(limits: Sequence[str], alarm: str | None = None) -> Table:
+    """`alarm`: the one of them that is to be seen first."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for limit in limits:
+        table.add_row("-", Text(safe_line(limit), "bold" if limit == alarm else ""))
+    return table
 
 
 def reason_words(reason: str, say: Words) -> str:

@@ -42,7 +42,7 @@ class KeyBar(Widget):
         return line
 
     def told(self) -> list[Binding]:
-        """Whole ones, in order; the last is how to see them all."""
+        """Those that fit, whole and in order; the last is how to see them all."""
         by_action = {
             active.binding.action: active.binding
             for active in reversed(self.screen.active_bindings.values())
@@ -53,10 +53,8 @@ class KeyBar(Widget):
         room = self.size.width - sum(map(self._width, last))
         told = []
         for binding in ours:
-            if binding.action != HELP:
+            if binding.action != HELP and self._width(binding) <= room:
                 room -= self._width(binding)
-                if room < 0:
-                    break
                 told.append(binding)
         return told + last
 

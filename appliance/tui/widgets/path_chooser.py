@@ -88,16 +88,17 @@ class PathChooser(Widget):
     entries = query_one("#entries", OptionList)
     heading = query_one("#listed", Static)
 
-    def __init__(self, say: Words, id: str | None = None) -> None:
+    def __init__(self, say: Words, id: str | None = None, hint: str = "choose.hint") -> None:
+        """`hint`: a key of the catalogue."""
         super().__init__(id=id)
-        self._say = say
+        self._say, self._hint = say, hint
         self._recent: Sequence[Place] = ()
         self._listed: list[Place] = []
 
     def compose(self) -> ComposeResult:
         yield Static(self._say("choose.heading"), classes="heading", markup=False)
         yield PathInput(id="path", placeholder=self._say("choose.placeholder"), compact=True)
-        yield Static(self._say("choose.hint"), classes="hint", markup=False)
+        yield Static(self._say(self._hint), classes="hint", markup=False)
         yield Static("", classes="heading", id="listed", markup=False)
         yield OptionList(id="entries", compact=True, markup=False)
 

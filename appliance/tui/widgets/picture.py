@@ -34,10 +34,18 @@ class PictureView(Widget):
     pixels: reactive[Pixels | None] = reactive(None, layout=True)
     """None: nothing is drawn."""
 
-    def __init__(self, say: Words, *, plain: bool = False, id: str | None = None) -> None:
-        """With `plain` the picture is told in words."""
+    def __init__(
+        self,
+        say: Words,
+        *,
+        plain: bool = False,
+        told: str = "picture.plain",
+        id: str | None = None,
+    ) -> None:
+        """With `plain` the picture is told in words, those that stand under `told` in the
+        catalogue."""
         super().__init__(id=id)
-        self._say, self._plain = say, plain
+        self._say, self._plain, self._words = say, plain, told
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         if self.pixels is None:
@@ -64,7 +72,7 @@ class PictureView(Widget):
     def _told(self, width: int) -> list[str]:
         assert self.pixels is not None
         image = self.pixels
-        told = self._say("picture.plain", width=image.width, height=image.height)
+        told = self._say(self._words, width=image.width, height=image.height)
         return textwrap.wrap(told, max(width, 1))
 
 

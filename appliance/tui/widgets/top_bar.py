@@ -34,8 +34,11 @@ class TopBar(Widget):
                 line.append(f"[{key} {name}]", "bold")
             else:
                 line.append(f" {key} {name} ")
-        space = self.size.width - 2 - line.cell_len
         if self.who:
+            line.rstrip()
+            width = self.size.width - 2
+            space = width - line.cell_len - 1
             who = self.who if len(self.who) <= space else self.who.partition(" ")[0]
-            line.append(who.rjust(space))
+            line.truncate(width - len(who) - 1, overflow="ellipsis")  # who it is, is always told
+            line.append(who.rjust(width - line.cell_len))
         return line

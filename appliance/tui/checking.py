@@ -1,0 +1,57 @@
+"""A job for a desk: a treatment checked against a picture that was answered."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from appliance.core.check import Check, Question
+from appliance.core.ports import Images, Picture
+from appliance.errors import ImageError
+from appliance.tui.consulting import UnderWay
+from appliance.tui.desk import Opened
+
+if TYPE_CHECKING:
+    from appliance.core.consult import Stage
+
+
+class Checking(UnderWay):
+    """One check, of the picture that is on the screen and of no other."""
+
+    def __init__(
+        self, question: Question, sha256: str, on_stage: Callable[["Stage"], None]
+    ) -> None:
+        """`sha256`: of the picture's file when it was answered."""
+        super().__init__(on_stage)
+        self._question, self._sha256 = question, sha256
+
+    def __call__(self, opened: Opened) -> Check:
+        """Raises: ConfigError when the rules cannot be read; what `core.check` raises."""
+        from appliance.core.check import check
+        from appliance.wiring import open_rules
+
+        book = open_rules(opened.config)
+        ports = opened.ports
+        ports = replace(
+            ports,
+            images=_Unchanged(ports.images, self._sha256),
+            guidelines=ports.guidelines or opened.guidelines,  # also where passages = 0
+            cases=None,  # the picture's own case is kept
+        )
+        return check(self._question, ports, book, self.step)
+
+
+class _Unchanged:
+    """Images of which only the one with this hash is opened."""
+
+    def __init__(self, images: Images, sha256: str) -> None:
+        self._images, self._sha256 = images, sha256
+
+    def open(self, path: str, size: int) -> Picture:
+        picture = self._images.open(path, size)
+        if picture.sha256 != self._sha256:
+            raise ImageError(
+                f"the file is not the picture that was answered: {path}",
+                "consult on it first, then check the treatment",
+                code="image-changed",
+            )
+        return picture
