@@ -22,6 +22,9 @@ class Config:
     """Everything the appliance keeps lives under it."""
     release: str = "demonstration"
     """Name of the model release in use."""
+    guidelines: str = ""
+    """Set of guidelines in use, as kit-7; empty: the clinic's own. `appliance guidelines activate`
+    changes it."""
     passages: int = 3
     """Guideline passages shown with a caption (0 to 50)."""
     threads: int = 0
@@ -72,7 +75,18 @@ class Config:
 
     @property
     def index_folder(self) -> Path:
+        """Of the guideline set in use."""
+        return self.sets_folder / self.guidelines / "index" if self.guidelines else self.own_index
+
+    @property
+    def own_index(self) -> Path:
+        """Of the clinic's own documents."""
         return self.home / "index"
+
+    @property
+    def sets_folder(self) -> Path:
+        """Guideline sets that kits brought."""
+        return self.home / "guidelines"
 
     @property
     def atlas_folder(self) -> Path:
@@ -119,6 +133,8 @@ SETTINGS = {
     if field.name not in ("home", "user", "command")
 }
 
+SET_NAME = re.compile(r"kit-[1-9][0-9]{0,15}")
+"""Of a guideline set: the kit that brought it."""
 KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number with a point, as 0.1",
@@ -173,6 +189,11 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
         if (value := getattr(config, key)) not in choices:
             known = ", ".join(choices)
             raise ConfigError(f"`{key}` must be one of {known}, not {value!r}", f"give {known}")
+    if config.guidelines and not SET_NAME.fullmatch(config.guidelines):
+        raise ConfigError(
+            f"`guidelines` must be empty or a set's name, not {config.guidelines!r}",
+            "see `appliance guidelines sets`",
+        )
     if config.risk not in RISKS:
         raise ConfigError(
             f"`risk` must be {RISKS[0]} to {RISKS[-1]} in hundredths, not {config.risk}",
@@ -183,7 +204,7 @@ def load_config(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Con
 
 def write_setting(home: Path, key: str, text: str) -> Any:
     """Put a setting into settings.toml, its other lines and comments as they are; the value that it
-    then has. Written aside and renamed.
+    then has. An empty text takes its line out. Written aside and renamed.
 
     Raises: ConfigError, and the file is as it was, when there is no such setting, the value cannot
     be used, or the file cannot be written.
@@ -198,7 +219,8 @@ def write_setting(home: Path, key: str, text: str) -> Any:
     try:
         present = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         settled = _with_setting(present, key, value)
-        if not _says(settled, {**tomllib.loads(present), key: value}):
+        others = {k: v for k, v in tomllib.loads(present).items() if k != key}
+        if not _says(settled, others if value == "" else {**others, key: value}):
             raise ConfigError(
                 f"`{key}` cannot be set to {value!r} in {path}", "change that line in an editor"
             )
@@ -220,11 +242,11 @@ def _says(text: str, table: Mapping[str, Any]) -> bool:
 
 def _with_setting(present: str, key: str, value: object) -> str:
     # What JSON writes for a text, a number or a truth value is TOML, too (toml.io, v1.0.0).
-    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-    is_set = re.compile(rf"""^[ \t]*["']?{key}["']?[ \t]*=.*$""", re.MULTILINE)
+    line = f"{key} = {json.dumps(value, ensure_ascii=False)}\n" if value != "" else ""
+    is_set = re.compile(rf"""^[ \t]*["']?{key}["']?[ \t]*=.*$\n?""", re.MULTILINE)
     if is_set.search(present):
         return is_set.sub(lambda _: line, present, count=1)
-    return f"{present.rstrip()}\n{line}\n".lstrip()
+    return f"{present.rstrip()}\n{line}".lstrip()
 
 
 def _home(environment: Mapping[str, str]) -> Path:

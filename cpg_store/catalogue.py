@@ -107,6 +107,15 @@ class Catalogue:
         )
         return [restored(Document, dict(zip(_DOCUMENT_COLUMNS, row, strict=True))) for row in rows]
 
+    def digest(self) -> str:
+        """Hash what the documents say of themselves and their passages: the same for the same
+        content, whenever and in whichever order it was added."""
+        rows = self._all(
+            f"SELECT {', '.join(_DOCUMENT_COLUMNS)}, passages_sha256 FROM documents"
+            " ORDER BY document_id"
+        )
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
     def pending(self) -> list[str]:
         """Give the documents whose adding or removing was begun and not finished."""
         return [row[0] for row in self._all("SELECT document_id FROM pending")]

@@ -23,6 +23,13 @@ def keep_original(index: Index, document_id: str, content: bytes) -> None:
     partial.replace(path)
 
 
+def carry_original(source: Index, target: Index, document_id: str) -> None:
+    """Keep in `target`, too, what `source` keeps of a document; nothing when there is none."""
+    path = _path(source, document_id)
+    if path.exists():
+        keep_original(target, document_id, path.read_bytes())
+
+
 def forget_original(index: Index, document_id: str) -> None:
     """Remove what was kept of a document; nothing when there is none."""
     _path(index, document_id).unlink(missing_ok=True)

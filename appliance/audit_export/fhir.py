@@ -90,6 +90,7 @@ ACTS: dict[str, tuple[str, str, str]] = {
     "guideline.add": ("110107", "", CREATE),
     "guideline.remove": (ACTIVITY, "", DELETE),
     "guideline.rebuild": (ACTIVITY, "", UPDATE),
+    "guideline.activate": (ALERT, "110131", UPDATE),
     "release.import": (ALERT, "110131", CREATE),
     "release.measure": (ALERT, "110131", UPDATE),
     "release.activate": (ALERT, "110131", UPDATE),

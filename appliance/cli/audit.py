@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RETENTION_YEARS = 6
 """How long entries stay in the database: HIPAA, 45 CFR 164.316(b)(2)(i)."""
 
-TOLD = ("error", "document", "account", "act", "role", "command", "version")
+TOLD = ("error", "document", "set", "account", "act", "role", "command", "version")
 """Of an entry's body, what a list shows."""
 
 log_option = click.option(

@@ -148,6 +148,9 @@ def _print_answer(result: "Consultation", looked_up: bool) -> None:
         print_field("guidelines", "nothing relevant found")
     for rank, passage in enumerate(result.passages, 1):
         print_passage(rank, passage)
+    if result.passages:
+        print_line()
+        print_field("guidelines", f"set {result.guideline_set}")
 
 
 def print_passage(rank: int, passage: "Passage") -> None:

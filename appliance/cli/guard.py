@@ -43,7 +43,8 @@ FREE = {
     "kit verify": "reads a stick",
     "kit self-test": "the installer's, in a home that is thrown away",
     "kit try-data": "the installer's, on a copy",
-    "kit note": "the launcher's: adds to the record that a version was installed or given up",
+    "kit note": "the launcher's and install.sh's, when nobody can be signed in; records only what "
+    "the program's own folder shows to be so",
     "users signin": "how one is let in",
     "users begin": "makes the first account, where there is none",
     "users recover": "asks for the recovery code or two people",

@@ -1,5 +1,6 @@
 """`appliance guidelines` and `appliance lookup`: the clinic's guideline documents."""
 
+import os
 import re
 from dataclasses import asdict
 from datetime import datetime
@@ -11,8 +12,8 @@ import click
 from appliance.cli.caption import print_passage
 from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.guard import act
-from appliance.cli.output import print_json, print_line
-from appliance.config import Config
+from appliance.cli.output import print_json, print_line, print_row
+from appliance.config import Config, load_config
 from appliance.core.labels import DOMAINS
 from appliance.core.query import KINDS, LANGUAGES
 from appliance.errors import GuidelineError
@@ -20,7 +21,7 @@ from appliance.errors import GuidelineError
 
 @click.group()
 def guidelines() -> None:
-    """Add, list, remove and check guideline documents."""
+    """Add, list, remove and check guideline documents; choose which set of them answers."""
 
 
 @guidelines.command("add")
@@ -57,7 +58,10 @@ def add(
     if (title or edition or superseded_by or review_due) and len(paths) > 1:
         raise click.UsageError("--title, --edition and the like go with one FILE")
     worst = 0
-    with open_audit(config) as audit, open_guidelines(config, create=True) as index:
+    with (
+        open_audit(config) as audit,
+        open_guidelines(config, create=not config.guidelines) as index,
+    ):
         for path in paths:
             try:
                 with recorded(audit, "guideline.add", {}) as outcome:
@@ -81,25 +85,109 @@ def add(
             print_line(f"{state}: {added.title} ({added.passages} passages{pages})")
             for note in added.notes:
                 print_note(f"note: {note}")
+    _refuse_switched(config)
     return worst
 
 
+def _refuse_switched(config: Config) -> None:
+    """Raises: GuidelineError when the set that was changed answers no more."""
+    from appliance.edges.guideline_sets import set_in_use
+
+    now = set_in_use(load_config(os.environ, {}))
+    if now != set_in_use(config):
+        raise GuidelineError(
+            f"another guideline set was put in use meanwhile: {now}", "do the same once more"
+        )
+
+
 @guidelines.command("list")
+@click.option("--set", "name", metavar="NAME", help="Of this set; default: the one in use.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @act("guideline.read")
 @click.pass_obj
-def list_documents(config: Config, as_json: bool) -> None:
-    """Documents in the index."""
+def list_documents(config: Config, name: str | None, as_json: bool) -> None:
+    """Documents in the index of the set in use, or of another."""
+    from appliance.edges.guideline_sets import has_index, of_set, set_in_use, waiting_documents
     from appliance.wiring import open_guidelines
 
-    with open_guidelines(config) as index:
-        for document in index.documents():
-            if as_json:
-                print_json(asdict(document))
-            else:
-                edition = f", {document.edition}" if document.edition else ""
-                count = f"{document.passages} passages"
-                print_line(f"{document.document_id}  {document.title}{edition} ({count})")
+    wanted = of_set(config, name) if name else config
+    waiting = waiting_documents(wanted)
+    documents = []
+    if has_index(wanted) or not waiting:
+        with open_guidelines(wanted) as index:
+            documents = index.documents()
+    if not as_json:
+        state = "in use" if set_in_use(wanted) == set_in_use(config) else "not in use"
+        print_note(f"set {set_in_use(wanted)}, {state}")
+    for document in documents:
+        if as_json:
+            print_json({"set": set_in_use(wanted), **asdict(document)})
+        else:
+            edition = f", {document.edition}" if document.edition else ""
+            count = f"{document.passages} passages"
+            print_line(f"{document.document_id}  {document.title}{edition} ({count})")
+    for path in waiting:
+        print_note(f"indexed when the set is put in use: {path}")
+
+
+@guidelines.command("sets")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@act("guideline.read")
+@click.pass_obj
+def list_sets(config: Config, as_json: bool) -> None:
+    """The clinic's own documents, and the sets that kits brought; the one in use is marked."""
+    from appliance.edges.guideline_sets import (
+        has_index,
+        of_set,
+        set_in_use,
+        set_names,
+        waiting_documents,
+    )
+    from appliance.edges.guidelines import IndexContent
+    from appliance.wiring import open_guidelines
+
+    for name in set_names(config):
+        wanted = of_set(config, name)
+        content = IndexContent((), "")
+        try:
+            if has_index(wanted) or not waiting_documents(wanted):
+                with open_guidelines(wanted) as index:
+                    content = index.content()
+        except GuidelineError as exc:
+            print_error(exc)
+            continue
+        is_in_use, waiting = name == set_in_use(config), len(waiting_documents(wanted))
+        if as_json:
+            print_json({"set": name, "in_use": is_in_use, **asdict(content), "waiting": waiting})
+        else:
+            said = f"{name}: {len(content.documents)} documents"
+            said += f", {content.sha256[:12]}" if content.documents else ""
+            said += f", {waiting} to be indexed when it is put in use" if waiting else ""
+            print_row(("in use" if is_in_use else "", 6), (said, 0))
+
+
+@guidelines.command("activate")
+@click.argument("name")
+@act("guideline.activate")
+@click.pass_obj
+def activate(config: Config, name: str) -> None:
+    """Let the set NAME answer from now on; where people sign in, two must agree.
+
+    The clinic's own documents go along. To go back, activate the set before, or `own`.
+    """
+    from appliance.wiring import activate_guidelines
+
+    change = activate_guidelines(config, name)
+    before = change.before.documents if change.before else ()
+    after = change.after.documents
+    print_line(f"{name} is in use: {len(after)} documents, {change.after.sha256[:12]}")
+    print_line(
+        f"{len(set(after) - set(before))} of them are new; "
+        f"{len(set(before) - set(after))} of those before answer no more"
+    )
+    print_note("open windows of the appliance answer from the set before until they are closed")
+    if os.environ.get("APPLIANCE_GUIDELINES"):
+        print_note("APPLIANCE_GUIDELINES is set, and counts more than the setting")
 
 
 @guidelines.command("remove")
@@ -118,6 +206,7 @@ def remove(config: Config, document_id: str) -> None:
         recorded(audit, "guideline.remove", {"document": _loggable(document_id)}),
     ):
         index.remove(document_id)
+    _refuse_switched(config)
     print_line(f"removed: {document_id}")
 
 
@@ -177,6 +266,7 @@ def lookup(
     """Find guideline passages for TEXT."""
     from appliance.core.query import Within, typed_query
     from appliance.core.record import recorded
+    from appliance.edges.guideline_sets import set_in_use
     from appliance.wiring import open_audit, open_guidelines
 
     query = " ".join(text).encode("utf-8", "replace").decode()  # a paste may be no UTF-8
@@ -187,10 +277,13 @@ def lookup(
     ):
         passages = index.find(typed_query(query), k or config.passages or 3, Within(**within))
         outcome["passages"] = [passage.passage_id for passage in passages]
+        outcome["guidelines"] = set_in_use(config)
     for rank, passage in enumerate(passages, 1):
         if as_json:
-            print_json(asdict(passage))
+            print_json({"guidelines": set_in_use(config), **asdict(passage)})
         else:
             print_passage(rank, passage)
-    if not passages and not as_json:
-        print_line("nothing relevant found")
+    if not as_json:
+        if not passages:
+            print_line("nothing relevant found")
+        print_note(f"looked up in the set {set_in_use(config)}")

@@ -95,6 +95,7 @@ def sign_keys(config: Config, folder: Path, key: Path) -> None:
 @click.option(
     "--python", "pythons", multiple=True, metavar="3.N", help="Beside this one's version."
 )
+@click.option("--cuda", is_flag=True, help="Only what differs where there is an NVIDIA card.")
 @free
 @click.pass_obj
 def wheels(
@@ -104,11 +105,15 @@ def wheels(
     llama: Path | None,
     extras: tuple[str, ...],
     pythons: tuple[str, ...],
+    cuda: bool,
 ) -> None:
     """Gather the program's wheels in OUT. Needs a package index and, for llama.cpp, a compiler."""
-    from appliance.kit.wheelhouse import make_wheelhouse
+    from appliance.kit.wheelhouse import make_cuda_wheels, make_wheelhouse
 
-    made = make_wheelhouse(project, out, extras, pythons, llama, print_note)
+    if cuda:
+        made = make_cuda_wheels(project, out, print_note)
+    else:
+        made = make_wheelhouse(project, out, extras, pythons, llama, print_note)
     size_bytes = sum(wheel.path.stat().st_size for wheel in made)
     print_line(f"{out}: {len(made)} wheels, {size_bytes / 1e6:.0f} MB")
 
@@ -117,9 +122,10 @@ def wheels(
 @click.argument("out", type=PATH)
 @click.option("--number", type=click.IntRange(1), required=True, help="Higher than any before.")
 @click.option("--wheels", type=FOLDER, required=True, help="Of `appliance kit wheels`.")
+@click.option("--cuda", type=FOLDER, help="Of `appliance kit wheels --cuda`.")
 @click.option("--keys", type=FOLDER, required=True, help="Of `appliance kit keys list`.")
 @click.option("--release", "names", multiple=True, metavar="NAME", help="A release of this home.")
-@click.option("--index", type=FOLDER, help="A guideline index, for machines that have none.")
+@click.option("--index", type=FOLDER, help="A guideline index, a set of its own in the clinic.")
 @click.option("--guideline", "guidelines", multiple=True, type=FILE, help="A document.")
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the kit; default: today.")
 @free
@@ -129,6 +135,7 @@ def build(
     out: Path,
     number: int,
     wheels: Path,
+    cuda: Path | None,
     keys: Path,
     names: tuple[str, ...],
     index: Path | None,
@@ -154,7 +161,7 @@ def build(
         with open_captioner(release, config.threads) as captioner:
             answers[release.name] = known_answers(captioner)
     wanted = Wanted(
-        number, date or datetime.now(UTC), wheels, keys, releases, answers, index, guidelines
+        number, date or datetime.now(UTC), wheels, keys, releases, answers, index, guidelines, cuda
     )
     built = build_kit(wanted, out, print_progress)
     print_progress("")
@@ -240,6 +247,7 @@ def install(config: Config, folder: Path, code: str | None, prefix: Path | None)
     """Install a kit beside what runs, try it there, then switch to it."""
     from appliance.core.record import recorded
     from appliance.kit.install import install as install_kit
+    from appliance.kit.install import set_name
     from appliance.kit.slots import read_trust
     from appliance.wiring import open_audit
 
@@ -254,6 +262,12 @@ def install(config: Config, folder: Path, code: str | None, prefix: Path | None)
         outcome |= {"kit": active.version, "manifest": trust.sha256 if trust else ""}
     print_progress("")
     print_line(f"kit {active.version} is installed; {place.launcher} starts it")
+    brought = set_name(active.version)
+    if brought != config.guidelines and (config.sets_folder / brought).exists():
+        print_note(
+            f"its guidelines are not in use: look at them with `appliance guidelines list --set "
+            f"{brought}`, then two people run `appliance guidelines activate {brought}`"
+        )
 
 
 @kit.command("status")
@@ -297,12 +311,14 @@ def status(config: Config, prefix: Path | None, as_json: bool) -> None:
 def rollback(config: Config, prefix: Path | None, yes: bool) -> None:
     """Run the version before this one again. The record and the settings stay as they are."""
     from appliance.core.record import recorded
+    from appliance.kit.install import refuse_unusable_before
     from appliance.kit.slots import go_back
     from appliance.wiring import open_audit
 
     if not yes:
         click.confirm("Run the version before this one?", abort=True, err=True)
     place = _place(config, prefix)
+    refuse_unusable_before(place)
     try:
         with open_audit(config) as audit, recorded(audit, "kit.rollback", {}) as outcome:
             active = go_back(place)
@@ -373,13 +389,17 @@ def try_data(config: Config) -> None:
 @free
 @click.pass_obj
 def note(config: Config, what: str) -> None:
-    """Record what install.sh or the launcher did."""
-    from appliance.kit.slots import running_slot, version_of
+    """Record what install.sh or the launcher did, if it is so."""
+    from appliance.kit.slots import GOOD, NONE, read_active, running_slot, version_of
     from appliance.wiring import open_audit
 
-    slot = running_slot()
+    slot, active = running_slot(), read_active(_place(config, None))
+    if slot is None or active is None or active.current != slot.name:
+        raise KitError("this is not the version that runs here", "there is nothing to record")
+    if what == "went-back" and (active.previous, active.state) != (NONE, GOOD):
+        raise KitError("no version was given up here", "there is nothing to record")
     with open_audit(config) as audit:
-        audit.append(f"kit.{what}", {"kit": version_of(slot.name) if slot else None})
+        audit.append(f"kit.{what}", {"kit": version_of(slot.name)})
 
 
 def _place(config: Config, prefix: Path | None) -> "Place":

@@ -22,6 +22,7 @@ Act = Literal[
     "atlas",
     "guideline.read",
     "guideline.change",
+    "guideline.activate",
     "release.read",
     "release.change",
     "release.activate",
@@ -57,6 +58,7 @@ MAY: dict[Act, frozenset[Role]] = {
     "atlas": _CLINICIAN | _ADMINISTRATOR,
     "guideline.read": _EVERYBODY,
     "guideline.change": _ADMINISTRATOR,
+    "guideline.activate": _ADMINISTRATOR,
     "release.read": _EVERYBODY,
     "release.change": _ADMINISTRATOR,
     "release.activate": _ADMINISTRATOR,
@@ -81,6 +83,7 @@ NEEDS_TWO: frozenset[Act] = frozenset(
     {
         "case.export",
         "case.purge",
+        "guideline.activate",
         "release.activate",
         "access.change",
         "backup.restore",

@@ -22,6 +22,7 @@ def answer_json(result: "Consultation") -> dict[str, Any]:
         "label_probabilities": result.label_probabilities or None,
         "decision": asdict(decision) if decision else None,
         "limits": list(result.limits),
+        "guidelines": result.guideline_set,
         "passages": [asdict(passage) for passage in result.passages],
         "atlas": None
         if result.neighbours is None

@@ -54,6 +54,7 @@ RECORDED: dict[str, str] = {
     "guideline.add": "a document was indexed",
     "guideline.remove": "a document was taken out",
     "guideline.rebuild": "the vectors were made anew",
+    "guideline.activate": "another set answers: which, its documents and hash, and those before it",
     "release.import": "a release was made of somebody else's files",
     "release.measure": "a release was measured and calibrated on this site's pictures",
     "release.activate": "another release is in use",

@@ -36,7 +36,7 @@ from appliance.edges.backup_file import (
 from appliance.edges.guidelines import copy_guidelines
 from appliance.edges.sealed_file import Cost, SealedWriter
 from appliance.errors import BackupError, ConfigError
-from appliance.private_files import sync_folder
+from appliance.private_files import make_private_folder, sync_folder
 from cpg_store.manifest import MANIFEST as INDEX_MANIFEST
 
 ENDING = ".backup"
@@ -165,8 +165,12 @@ def _stage(config: Config, log: AuditDatabase, staging: Path) -> str:
                 copy_database(path, target)
             else:
                 shutil.copyfile(path, target)
-    if not config.index_server and (config.index_folder / INDEX_MANIFEST).exists():
-        copy_guidelines(config.index_folder, staging / "index")
+    for index in {config.own_index, config.index_folder}:
+        if not config.index_server and (index / INDEX_MANIFEST).exists():
+            make_private_folder((staging / index.relative_to(config.home)).parent)
+            copy_guidelines(index, staging / index.relative_to(config.home))
+    for path in config.index_folder.parent.glob("*.json") if config.guidelines else ():
+        shutil.copyfile(path, staging / path.relative_to(config.home))
     for name in BY_HAND:
         if (config.home / name).is_dir():
             shutil.copytree(config.home / name, staging / name)

@@ -1,6 +1,6 @@
 """The guideline index: cpg_store behind our port, its errors in our words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +14,7 @@ from appliance.core.query import GuidelineQuery, Within
 from appliance.errors import GuidelineError, GuidelineIndexError
 from cpg_store import errors
 from cpg_store.embed import Embedder
-from cpg_store.index import Index
+from cpg_store.index import Index, locked
 from cpg_store.passage import Document
 from cpg_store.passage import Passage as StoredPassage
 from cpg_store.scope import Scope, Topic
@@ -39,6 +39,16 @@ class IndexedDocument:
     """False: it was in the index before."""
     notes: tuple[str, ...]
     """What was left out of the index, in words."""
+
+
+@dataclass(frozen=True)
+class IndexContent:
+    """Which documents answer, in a form that fits the log."""
+
+    documents: tuple[str, ...]
+    """Their ids, in order."""
+    sha256: str
+    """Of what the documents say of themselves and of all their passages."""
 
 
 _TOPICS: dict[Domain, Topic] = {"skin": "skin", "fundus": "eye", "chest": "chest"}
@@ -124,6 +134,35 @@ class GuidelineIndex:
     def documents(self) -> list[IndexedDocument]:
         with _our_errors():
             return [_indexed(document, is_new=False) for document in self._index.documents()]
+
+    def content(self) -> IndexContent:
+        with _our_errors():
+            ids = sorted(document.document_id for document in self._index.documents())
+            return IndexContent(tuple(ids), self._index.catalogue.digest())
+
+    def carry(self, source: "GuidelineIndex", document_ids: Collection[str]) -> None:
+        """Add these documents of another index as they stand there. Raises: GuidelineError."""
+        from cpg_store.carrying import carry_documents
+
+        with _our_errors():
+            carry_documents(source._index, self._index, document_ids)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody adds or removes a document meanwhile. Raises: GuidelineError if somebody does."""
+        with _our_errors(), locked(self._index.directory):
+            yield
+
+    def fit(self) -> None:
+        """Make the vectors anew where they are not those of the embedder that is set, or cannot be
+        read. Raises: GuidelineError."""
+        with _our_errors():
+            try:
+                is_fit = not self._index.wants_rebuild
+            except errors.VectorsDamaged:
+                is_fit = False
+            if not is_fit:
+                self._index.rebuild()
 
     def remove(self, document_id: str) -> None:
         """Raises: GuidelineError when there is no such document."""

@@ -27,7 +27,7 @@ from appliance.edges.audit_runs import live_runs
 from appliance.edges.audit_sqlite import FIRST_SOUND_WAL, is_wal
 from appliance.edges.backup import STAGING
 from appliance.edges.case_store import CASES_FILE, CaseStore
-from appliance.edges.guidelines import GuidelineIndex
+from appliance.edges.guideline_sets import newer_sets, open_index, set_in_use
 from appliance.edges.images import limited_command
 from appliance.edges.llama import LlamaCaptioner
 from appliance.edges.restore import SET_ASIDE, UNPACKING
@@ -265,7 +265,7 @@ def _is_in_log(config: Config, seq: int, entry_hash: str) -> bool:
 
 def _index(config: Config) -> Iterator[Finding]:
     try:
-        index = GuidelineIndex(config.index_folder, config.embedder, server=config.index_server)
+        index = open_index(config)
     except GuidelineIndexError as exc:
         yield Finding("guidelines", "bad", exc.message, exc.hint, exc.exit_code)
         return
@@ -276,7 +276,10 @@ def _index(config: Config) -> Iterator[Finding]:
         yield Finding("guidelines", "bad", problems[0] + more, "run `appliance guidelines rebuild`")
     else:
         text = f"{len(documents)} documents, {sum(each.passages for each in documents)} passages"
-        yield Finding("guidelines", "ok", text)
+        yield Finding("guidelines", "ok", f"set {set_in_use(config)}: {text}")
+    for name in newer_sets(config):
+        hint = f"two people look at `guidelines list --set {name}` and run `guidelines activate`"
+        yield Finding("guidelines", "warn", f"a kit brought a set that is not in use: {name}", hint)
     for document in documents:
         for note in document.notes:
             if "superseded" in note or "review was due" in note:

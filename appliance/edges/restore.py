@@ -38,6 +38,8 @@ SET_ASIDE = "before-restore-"
 """Begins the name of the folder with what was there before."""
 PARTS = ("cases", "users", "index", *BY_HAND, "log")
 """Of the home, in the order in which they change places."""
+SHELVES = ("releases", "guidelines")
+"""What is in a folder of these changes places alone: what else is there may be in no backup."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,9 @@ def _prove(log: Path, manifest: Manifest, file: Path) -> int:
 def _switch(unpacked: Path, home: Path, aside: Path) -> None:
     """Raises: OSError, and everything is where it was; AuditError."""
     moves = [(home / part, aside / part, unpacked / part) for part in PARTS]
-    releases = unpacked / "releases"
-    for release in sorted(releases.iterdir()) if releases.is_dir() else ():
-        place = Path("releases", release.name)
-        moves.insert(0, (home / place, aside / place, release))
+    for one in sorted(path for kept in SHELVES for path in (unpacked / kept).glob("*")):
+        place = one.relative_to(unpacked)
+        moves.insert(0, (home / place, aside / place, one))
     log = home / "log"
     done: list[tuple[Path, Path]] = []
 

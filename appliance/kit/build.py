@@ -21,7 +21,10 @@ from appliance.kit.sbom import bill, licence_files
 from appliance.kit.selftest import Answers
 from appliance.kit.signing import read_key_folder
 from appliance.kit.verify import (
+    CUDA,
+    CUDA_REQUIREMENTS,
     FORMAT,
+    GUIDELINES,
     INDEX,
     KEYS,
     MANIFEST,
@@ -69,9 +72,11 @@ class Wanted:
     answers: Mapping[str, Answers] | None = None
     """What each release makes of the drawings, by name."""
     index: Path | None = None
-    """A guideline index, for a machine that has none."""
+    """A guideline index: a set of its own in the clinic."""
     guidelines: Sequence[Path] = ()
-    """Documents whose licence lets them be handed on."""
+    """Documents whose licence lets them be handed on; those not in the index are indexed there."""
+    cuda: Path | None = None
+    """Wheels of `appliance kit wheels --cuda`."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,15 @@ def build_kit(wanted: Wanted, out: Path, say: Say, part_bytes: int = PART_BYTES)
         raise ConfigError(
             f"not the wheels of a kit: {wanted.wheels}", "make them with `appliance kit wheels`"
         )
-    for wheel in wheels:
+    cuda = _cuda_wheels(wanted.cuda, wheels) if wanted.cuda else []
+    for wheel in (*wheels, *cuda):
         refuse_odd_wheel(wheel.path, MOST_WHEEL_BYTES)
     keys = read_key_folder(wanted.keys)
     aside = out.with_name(out.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     kit = _Folder(aside, part_bytes, say)
-    _add_program(kit, wheels)
+    _add_program(kit, wheels, cuda)
     for release in wanted.releases:
         verify(release)
         for name in (RELEASE_MANIFEST, *sorted(release.files)):
@@ -110,15 +116,15 @@ def build_kit(wanted: Wanted, out: Path, say: Say, part_bytes: int = PART_BYTES)
         for name in _files_under(wanted.index):
             kit.copy(wanted.index / name, f"{INDEX}/{name}")
     for document in sorted(wanted.guidelines):
-        kit.copy(document, f"guidelines/{document.name}")
+        kit.copy(document, f"{GUIDELINES}/{document.name}")
     for path in sorted(wanted.keys.iterdir()):
         if re.fullmatch(r"[1-9][0-9]*\.(json|signatures)", path.name):
             kit.copy(path, f"{KEYS}/{path.name}")
-    kit.write("sbom.json", bill(wheels, wanted.releases, wanted.version, wanted.made))
+    kit.write("sbom.json", bill([*wheels, *cuda], wanted.releases, wanted.version, wanted.made))
     pythons = _pythons(wheels)
     kit.write("install.sh", _installer(pythons))
     kit.write("read-me.txt", _read_me(wanted, pythons))
-    manifest = _manifest(wanted, wheels, pythons, kit.files)
+    manifest = _manifest(wanted, wheels, cuda, pythons, kit.files)
     (aside / MANIFEST).write_bytes(manifest)
     aside.rename(out)
     return Built(
@@ -180,9 +186,19 @@ class _Folder:
             raise ConfigError(f"two files of one name: {name}", "rename one of them")
 
 
-def _add_program(kit: _Folder, wheels: Sequence[Wheel]) -> None:
-    for wheel in wheels:
-        kit.copy(wheel.path, f"{WHEELS}/{wheel.path.name}")
+def _cuda_wheels(folder: Path, wheels: Sequence[Wheel]) -> list[Wheel]:
+    """Raises: ConfigError unless each has the name of one of the others, and another version."""
+    found = [read_wheel(path) for path in sorted(folder.glob("*.whl"))]
+    versions = {wheel.name: wheel.version for wheel in wheels}
+    if not found or any(versions.get(one.name) in (None, one.version) for one in found):
+        raise ConfigError(
+            f"not wheels for a graphics card: {folder}",
+            "make them with `appliance kit wheels --cuda`",
+        )
+    return found
+
+
+def _requirements(wheels: Sequence[Wheel]) -> bytes:
     hashes: dict[str, list[str]] = {}
     for wheel in wheels:
         if wheel.name != "pip":
@@ -191,16 +207,32 @@ def _add_program(kit: _Folder, wheels: Sequence[Wheel]) -> None:
         " ".join([name, *(f"--hash=sha256:{one}" for one in sorted(found))])
         for name, found in sorted(hashes.items())
     ]
-    kit.write(REQUIREMENTS, ("\n".join(lines) + "\n").encode())
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _add_program(kit: _Folder, wheels: Sequence[Wheel], cuda: Sequence[Wheel]) -> None:
+    for wheel in wheels:
+        kit.copy(wheel.path, f"{WHEELS}/{wheel.path.name}")
+    kit.write(REQUIREMENTS, _requirements(wheels))
+    for wheel in cuda:
+        kit.copy(wheel.path, f"{CUDA}/{wheel.path.name}")
+    if cuda:
+        names = {wheel.name for wheel in cuda}
+        others = [wheel for wheel in wheels if wheel.name not in names]
+        kit.write(CUDA_REQUIREMENTS, _requirements([*others, *cuda]))
     package = Path(appliance.__file__).parent
     for tool in TOOLS:
         kit.write(f"tools/appliance/{tool}", (package / tool).read_bytes())
-    for name, text in licence_files(wheels).items():
+    for name, text in licence_files([*wheels, *cuda]).items():
         kit.write(f"licences/{name}", text)
 
 
 def _manifest(
-    wanted: Wanted, wheels: Sequence[Wheel], pythons: Sequence[str], files: Mapping[str, Any]
+    wanted: Wanted,
+    wheels: Sequence[Wheel],
+    cuda: Sequence[Wheel],
+    pythons: Sequence[str],
+    files: Mapping[str, Any],
 ) -> bytes:
     machine = platform.machine()
     return canonical(
@@ -215,7 +247,7 @@ def _manifest(
             "processor": PROCESSOR[machine],
             "glibc": [2, max(least_glibc(wheel) for wheel in wheels)],
             "pythons": list(pythons),
-            "unpacked_bytes": VENV_BYTES + sum(unpacked_bytes(wheel) for wheel in wheels),
+            "unpacked_bytes": VENV_BYTES + sum(unpacked_bytes(wheel) for wheel in (*wheels, *cuda)),
             "releases": dict(wanted.answers or {}),
             "files": dict(files),
         }
@@ -251,6 +283,7 @@ def _installer(pythons: Sequence[str]) -> bytes:
     text = (package / "kit" / "install.sh").read_text(encoding="utf-8")
     for name, value in {
         "@TOOLS@": "\n".join(lines),
+        "@TOOL_NAMES@": " ".join(TOOLS),
         "@PYTHONS@": " or ".join(pythons),
         "@PYTHONS_SPACED@": " ".join(pythons),
         "@PYTHON_NAMES@": " ".join(f"python{version}" for version in pythons),

@@ -6,6 +6,9 @@ and the next install clears away what was left.
 """
 
 import argparse
+import ctypes
+import hashlib
+import json
 import os
 import platform
 import re
@@ -15,9 +18,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from hashlib import file_digest
 from pathlib import Path
 
 from appliance.errors import ApplianceError, KitError
@@ -32,6 +35,7 @@ from appliance.kit.slots import (
     clear_slots,
     read_active,
     read_trust,
+    replace_file,
     sync_disk,
     sync_folder,
     usual_home,
@@ -41,6 +45,9 @@ from appliance.kit.slots import (
     write_trust,
 )
 from appliance.kit.verify import (
+    CUDA,
+    CUDA_REQUIREMENTS,
+    GUIDELINES,
     INDEX,
     KEYS,
     MANIFEST,
@@ -51,6 +58,7 @@ from appliance.kit.verify import (
     Kit,
     KitFile,
     Say,
+    canonical,
     contents,
     copy_file,
     is_code,
@@ -64,11 +72,15 @@ SPARE_BYTES = 256 << 20
 """Left free on the disk, so that the record can still be written."""
 LONGEST_S = 3600
 """For one step of another program: unpacking, trying."""
+CUDA_DRIVER = "libcuda.so.1"
 PARTIAL = ".partial"
 KEPT = "before-update"
 """In the home: databases and settings as they were before the last update."""
-KEPT_FOLDERS = ("log", "users", "index")
-"""Cases are not among them: what is purged must be gone."""
+KEPT_FOLDERS = ("log", "users", INDEX)
+"""And the guideline set in use. Cases are not among them: what is purged must be gone."""
+SET = "set.json"
+"""In a guideline set's folder: which kit brought it, and the hash of what it brought."""
+SET_FOLDER = re.compile(r"kit-[0-9]+")
 SQLITE_HEADER = b"SQLite format 3\0"
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME")
 
@@ -103,7 +115,7 @@ def install(folder: Path, place: Place, say: Say, type_code: TypeCode) -> Active
         except BaseException:
             shutil.rmtree(place.slots / slot, ignore_errors=True)
             raise
-        after = Active(slot, _to_go_back_to(before), UNTRIED if before else GOOD)
+        after = Active(slot, _to_go_back_to(before, kit.version), UNTRIED if before else GOOD)
         write_active(place, after)
         clear_slots(place)
     return after
@@ -112,7 +124,8 @@ def install(folder: Path, place: Place, say: Say, type_code: TypeCode) -> Active
 def keys_by_code(folder: Path, code: str) -> KeyList:
     """The list of keys in a kit that has this code. Raises: KitError."""
     for path in contents(folder):
-        if path.startswith(f"{KEYS}/") and path.endswith(".json"):
+        # Some drivers of FAT show short names in capitals.
+        if (known := path.casefold()).startswith(f"{KEYS}/") and known.endswith(".json"):
             text = read_small(folder, path)
             if is_code(code, text):
                 return read_keys(text)
@@ -169,12 +182,12 @@ def refuse_unfit(kit: Kit) -> str:
 
 
 def _fill(kit: Kit, place: Place, slot: str, python: str, before: Active | None, say: Say) -> None:
-    """The slot, whole and tried; model releases and a first index, in the home."""
+    """The slot, whole and tried; model releases and guidelines, in the home beside those in use."""
     folder = place.slots / slot
     releases = _new_releases(kit, place)
+    guidelines = _new_guidelines(kit, place)
     programs = [file for file in kit.files.values() if not _is_data(file)]
-    index = [] if (place.home / INDEX).exists() else _under(kit, INDEX)
-    copied = [*programs, *index, *(file for files in releases.values() for file in files)]
+    copied = [*programs, *guidelines, *(file for files in releases.values() for file in files)]
     _refuse_little_room(kit, place, copied)
     pace = _Pace(kit.size_bytes, say)
     (folder / "kit").mkdir(parents=True)
@@ -183,23 +196,22 @@ def _fill(kit: Kit, place: Place, slot: str, python: str, before: Active | None,
     for file in programs:
         _copy(kit, file, folder / "kit" / file.path, there.get(file.sha256), pace)
     aside = [*(place.home / RELEASES / f"{name}{PARTIAL}" for name in releases)]
-    if index:
-        aside.append(place.home / f"{INDEX}{PARTIAL}")
+    for left in (place.home / GUIDELINES).glob(f"*{PARTIAL}"):  # by a killed install
+        shutil.rmtree(left)
+    if guidelines:
+        aside.append(place.home / GUIDELINES / f"{set_name(kit.version)}{PARTIAL}")
     try:
         for name, files in releases.items():
             target = place.home / RELEASES / f"{name}{PARTIAL}"
             _copy_tree(kit, files, f"{RELEASES}/{name}/", target, pace)
-        if index:
-            _copy_tree(kit, index, f"{INDEX}/", aside[-1], pace)
+        if guidelines:
+            _copy_guidelines(kit, guidelines, aside[-1], pace)
         for file in kit.files.values():
             if file not in copied:  # every byte is checked, wanted or not
                 copy_file(kit, file, None, pace)
-        say("unpacking the program")
-        for wheel in sorted((folder / "kit" / WHEELS).glob("*.whl")):
+        for wheel in sorted((folder / "kit").glob("*/*.whl")):
             refuse_odd_wheel(wheel, kit.unpacked_bytes)
-        _make_program(folder, python)
-        say("trying the new version")
-        _try(place, slot, aside)
+        _make_and_try(place, slot, python, aside, say)
         _keep_data(place, before, slot, say)
         sync_disk(folder)
         if place.home.exists():
@@ -229,7 +241,90 @@ def _new_releases(kit: Kit, place: Place) -> dict[str, list[KitFile]]:
     return new
 
 
-def _make_program(folder: Path, python: str) -> None:
+def set_name(version: int) -> str:
+    """Of the guidelines that a kit of this number brought."""
+    return f"kit-{version}"
+
+
+def _new_guidelines(kit: Kit, place: Place) -> list[KitFile]:
+    """Index and documents, unless a set of these very files is here: which set answers is for two
+    people to say (`appliance guidelines activate`), not for a kit. Raises: KitError."""
+    files = [*_under(kit, INDEX), *_under(kit, GUIDELINES)]
+    for known in sorted((place.home / GUIDELINES).glob(f"*/{SET}")):
+        if not SET_FOLDER.fullmatch(known.parent.name):  # renamed, or left by a killed install
+            continue
+        try:
+            said = json.loads(known.read_bytes())
+            if said["sha256"] == _set_hash(files):
+                return []
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise KitError(
+                f"a guideline set cannot be read ({exc}): {known}",
+                "rename its folder, then install again",
+            ) from exc
+    folder = place.home / GUIDELINES / set_name(kit.version)
+    if files and folder.exists():
+        raise KitError(
+            f"other guidelines of that kit's number are on this machine: {folder}",
+            "rename that folder, then install again",
+        )
+    return files
+
+
+def _copy_guidelines(kit: Kit, files: Sequence[KitFile], target: Path, pace: "_Pace") -> None:
+    target.mkdir(mode=0o700, parents=True)
+    for above, below in ((INDEX, "index"), (GUIDELINES, "documents")):
+        if inside := [file for file in files if file.path.startswith(f"{above}/")]:
+            _copy_tree(kit, inside, f"{above}/", target / below, pace)
+    said = {"kit": kit.version, "sha256": _set_hash(files)}
+    replace_file(target / SET, canonical(said) + b"\n", 0o600)
+
+
+def _set_hash(files: Sequence[KitFile]) -> str:
+    return hashlib.sha256(canonical({file.path: file.sha256 for file in files})).hexdigest()
+
+
+def set_in_use(home: Path) -> str:
+    """The guideline set that the settings name; empty: the clinic's own, or they cannot be read."""
+    try:
+        with (home / "settings.toml").open("rb") as file:
+            name = str(tomllib.load(file).get("guidelines", ""))
+    except (OSError, ValueError):
+        return ""
+    return name if SET_FOLDER.fullmatch(name) else ""
+
+
+def _make_and_try(place: Place, slot: str, python: str, aside: Sequence[Path], say: Say) -> None:
+    """With the kit's wheels for a graphics card where its driver is; with the others where it is
+    not, or where the version with the card fails its trial. Raises: KitError."""
+    folder = place.slots / slot
+    if (folder / "kit" / CUDA).exists() and _has_card():
+        say("unpacking the program, for the graphics card")
+        try:
+            _make_program(folder, python, CUDA_REQUIREMENTS)
+            say("trying the new version with the graphics card")
+            _try(place, slot, aside)
+        except KitError as exc:
+            say(f"note: the graphics card is not used: {exc.message}")
+            shutil.rmtree(folder / "venv")
+        else:
+            return
+    say("unpacking the program")
+    _make_program(folder, python, REQUIREMENTS)
+    say("trying the new version")
+    _try(place, slot, aside)
+
+
+def _has_card() -> bool:
+    """Whether this machine has the library of NVIDIA's driver."""
+    try:
+        ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def _make_program(folder: Path, python: str, requirements: str) -> None:
     """A virtual environment of the kit's wheels: nothing is fetched, each wheel's hash is asked
     for, nothing is compiled. pip runs from its own wheel."""
     wheels = folder / "kit" / WHEELS
@@ -240,9 +335,12 @@ def _make_program(folder: Path, python: str) -> None:
         [
             str(venv / "bin" / "python"), "-I", f"{pip}/pip", "--isolated", "install", "--quiet",
             "--disable-pip-version-check", "--no-cache-dir", "--no-warn-script-location",
-            "--no-index", "--find-links", str(wheels), "--require-hashes",
-            "--only-binary", ":all:", "--no-deps",
-            "--requirement", str(folder / "kit" / REQUIREMENTS),
+            "--no-compile",  # the trial compiles what it loads, which is what is used
+            "--no-index", "--find-links", str(wheels),
+            # The same folder, or the card's: `==1` would take a card's `1+cuda` (PEP 440).
+            "--find-links", str((folder / "kit" / requirements).parent),
+            "--require-hashes", "--only-binary", ":all:", "--no-deps",
+            "--requirement", str(folder / "kit" / requirements),
         ],
         "the program was not unpacked",
     )  # fmt: skip
@@ -267,7 +365,10 @@ def _try(place: Place, slot: str, aside: Sequence[Path]) -> None:
 def _keep_data(place: Place, before: Active | None, slot: str, say: Say) -> None:
     """Copy the databases by SQLite's own backup; see that the new version works on another such
     copy, and that the old one can still read it afterwards. Raises: KitError."""
-    folders = (*KEPT_FOLDERS, "cases")
+    kept_folders = [*KEPT_FOLDERS]
+    if used := set_in_use(place.home):
+        kept_folders.append(f"{GUIDELINES}/{used}")
+    folders = [*kept_folders, "cases"]
     if not any((place.home / name).exists() for name in folders):
         return
     say("keeping a copy of the record, and trying the new version on another")
@@ -291,9 +392,25 @@ def _keep_data(place: Place, before: Active | None, slot: str, say: Say) -> None
         shutil.rmtree(trial, ignore_errors=True)
     kept = place.home / KEPT
     shutil.rmtree(kept.with_name(KEPT + PARTIAL), ignore_errors=True)
-    copy_data(place.home, kept.with_name(KEPT + PARTIAL), KEPT_FOLDERS)
+    copy_data(place.home, kept.with_name(KEPT + PARTIAL), kept_folders)
     shutil.rmtree(kept, ignore_errors=True)
     kept.with_name(KEPT + PARTIAL).rename(kept)
+
+
+def refuse_unusable_before(place: Place) -> None:
+    """Raises: KitError when the version before this one would not start, as with a setting that it
+    does not know yet."""
+    active = read_active(place)
+    if active is None or active.previous == NONE:
+        return
+    program = [str(place.python(active.previous)), "-I", "-m", "appliance", "kit", "--help"]
+    try:
+        _run(program, "the version before this one does not start here", place.home)
+    except KitError as exc:
+        raise KitError(
+            exc.message,
+            f"if it names a setting, take that line out of {place.home / 'settings.toml'} first",
+        ) from exc
 
 
 def copy_data(home: Path, target: Path, folders: Sequence[str]) -> None:
@@ -390,11 +507,11 @@ def _is_same(path: Path, file: KitFile) -> bool:
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_data(file: KitFile) -> bool:
-    return file.path.split("/")[0] in (RELEASES, INDEX)
+    return file.path.split("/")[0] in (RELEASES, INDEX, GUIDELINES)
 
 
 def _under(kit: Kit, folder: str) -> list[KitFile]:
@@ -420,11 +537,14 @@ def _refuse_little_room(kit: Kit, place: Place, copied: Sequence[KitFile]) -> No
             )
 
 
-def _to_go_back_to(before: Active | None) -> str:
-    """The version that runs now, unless it has not started yet and there is one that has."""
+def _to_go_back_to(before: Active | None, version: int) -> str:
+    """The version that runs now; where there is another, not one that has not started yet, and not
+    the one that is installed again, which may be damaged."""
     if before is None:
         return NONE
-    return before.current if before.state == GOOD or before.previous == NONE else before.previous
+    if before.previous != NONE and (before.state != GOOD or before.version == version):
+        return before.previous
+    return before.current
 
 
 def _processor_flags() -> set[str]:
@@ -491,17 +611,16 @@ def main() -> int:
     except (KeyboardInterrupt, EOFError):
         say("stopped: nothing was changed")
         return 130
-    command = [
-        str(place.python(active.current)),
-        "-I",
-        "-m",
-        "appliance",
-        "kit",
-        "note",
-        "installed",
-    ]
+    program = [str(place.python(active.current)), "-I", "-m", "appliance"]
+    brought = set_name(active.version)
+    is_first = not set_in_use(place.home) and not (place.home / INDEX).exists()
     try:
-        _run(command, "the record could not be written", place.home)
+        _run([*program, "kit", "note", "installed"], "the record could not be written", place.home)
+        if is_first and (place.home / GUIDELINES / brought).exists():
+            failed = (
+                f"its guidelines are not in use yet, see `appliance guidelines activate {brought}`"
+            )
+            _run([*program, "guidelines", "activate", brought], failed, place.home)
     except KitError as exc:
         say(f"note: {exc.message}")
     say(f"installed: version {active.version}; start it with {place.launcher}")

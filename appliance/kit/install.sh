@@ -31,7 +31,10 @@ find_python() {
 python=$(find_python)
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
-cp -R "$kit/tools/." "$tools"
+mkdir -p "$tools/appliance/kit"
+for tool in @TOOL_NAMES@; do # by name: some drivers of FAT list short names in capitals
+  cp "$kit/tools/appliance/$tool" "$tools/appliance/$tool" || true
+done
 (cd "$tools" && sha256sum --check --strict --quiet) <<'LIST' || fail "the installer's own files are damaged" "get the kit again; do not use this stick"
 @TOOLS@
 LIST

@@ -15,7 +15,7 @@ from appliance.core.decision import believe
 from appliance.core.labels import DOMAINS, Domain
 from appliance.core.ports import Captioner
 from appliance.errors import KitError
-from appliance.kit.verify import REQUIREMENTS
+from appliance.kit.verify import CUDA_REQUIREMENTS, REQUIREMENTS
 from appliance.release.drawings import draw, png
 
 LARGEST_DIFFERENCE = 1e-3
@@ -68,12 +68,19 @@ def consult_on_drawing(ports: Ports, folder: Path) -> None:
 
 
 def refuse_other_packages(folder: Path) -> None:
-    """Raises: KitError unless exactly the packages of the kit in `folder` are installed."""
-    lines = (folder / REQUIREMENTS).read_text(encoding="ascii").splitlines()
-    wanted = {line.split(" ")[0] for line in lines}
+    """Raises: KitError unless exactly the packages of the kit in `folder` are installed: those for
+    every machine, or those for one with a graphics card."""
     there = {f"{_canonical(one.metadata['Name'])}=={one.version}" for one in distributions()}
-    if different := sorted(wanted ^ there):
-        raise KitError(f"what is installed is not what the kit holds: {', '.join(different)}", TELL)
+    lists = [folder / name for name in (REQUIREMENTS, CUDA_REQUIREMENTS)]
+    different = [sorted(_wanted(path) ^ there) for path in lists if path.exists()]
+    if all(different):
+        nearest = min((len(names), names) for names in different)[1]
+        said = ", ".join(nearest)
+        raise KitError(f"what is installed is not what the kit holds: {said}", TELL)
+
+
+def _wanted(requirements: Path) -> set[str]:
+    return {line.split(" ")[0] for line in requirements.read_text(encoding="ascii").splitlines()}
 
 
 def _canonical(name: str) -> str:

@@ -222,9 +222,11 @@ def write_launcher(place: Place) -> None:
 
 
 def clear_slots(place: Place) -> None:
-    """Away with every version but the current and the previous one."""
+    """Away with every version but the current and the previous one, and the one that does it."""
     active = read_active(place)
     kept = {active.current, active.previous} if active else set()
+    if running := running_slot():
+        kept.add(running.name)
     for slot in place.slots.iterdir() if place.slots.is_dir() else ():
         if slot.name not in kept:
             shutil.rmtree(slot)

@@ -4,7 +4,7 @@ The same file is in the appliance and on the stick, where it runs with the syste
 anything is installed. Nothing of a kit is trusted: bytes are hashed and their signatures checked
 before they are parsed, and a kit that holds anything but what its manifest names is refused.
 
-    install.sh, tools/, wheels/, releases/, index/, guidelines/, licences/, sbom.json
+    install.sh, tools/, wheels/, cuda/, releases/, index/, guidelines/, licences/, sbom.json
     manifest.json            every file with its length and sha256; version, platform
     manifest.signatures      lines `NAME SIGNATURE`: at least two of the three keys
     keys/1.json, keys/2.json, keys/2.signatures ...
@@ -34,8 +34,10 @@ KEYS = "keys"
 DOWNGRADE, DOWNGRADE_SIGNATURES = "downgrade.json", "downgrade.signatures"
 UNNAMED = frozenset({MANIFEST, SIGNATURES, DOWNGRADE, DOWNGRADE_SIGNATURES})
 """Of a kit's files those that its manifest does not name: itself, and what is made after it."""
-WHEELS, RELEASES, INDEX = "wheels", "releases", "index"
-REQUIREMENTS = f"{WHEELS}/requirements.txt"
+WHEELS, RELEASES, INDEX, GUIDELINES = "wheels", "releases", "index", "guidelines"
+CUDA = "cuda"
+"""Wheels for a machine with an NVIDIA card, in the place of those of the same name."""
+REQUIREMENTS, CUDA_REQUIREMENTS = f"{WHEELS}/requirements.txt", f"{CUDA}/requirements.txt"
 
 MOST_SMALL_BYTES = 4 << 20
 """Of a manifest, a list of keys, signatures."""
@@ -368,7 +370,7 @@ def _refuse_strangers(kit: Kit, there: Mapping[str, int]) -> None:
             raise _not_declared(kit.folder / path)
     known = {path.casefold() for path in named}
     for path in there:
-        if path.casefold() not in known and path not in UNNAMED:
+        if path.casefold() not in known | UNNAMED:
             raise KitError(
                 f"the kit holds a file that its manifest does not name: {kit.folder / path}",
                 COPY_AGAIN,

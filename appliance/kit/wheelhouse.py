@@ -42,6 +42,7 @@ CMAKE = (
 )
 """Kernels for each kind of processor in a library of its own, beside the others; the best that
 runs is loaded (edges.llama_decoder)."""
+CUDA_CMAKE = ("-DGGML_CUDA=ON",)
 NOT_TO_RUN = re.compile(r"^include/|/lib/(cmake|pkgconfig)/|libllama-common\.so$")
 """In llama.cpp's wheel, for compiling other programs."""
 
@@ -89,9 +90,26 @@ def make_wheelhouse(
     return [read_wheel(path) for path in sorted(out.glob("*.whl"))]
 
 
-def make_llama_wheel(work: Path, constraints: Path, say: Say) -> Path:
+def make_cuda_wheels(project: Path, out: Path, say: Say) -> list[Wheel]:
+    """What takes the place of other wheels where there is an NVIDIA card: llama-cpp-python with
+    kernels for it beside those for processors. The clinic's machine needs the driver, and CUDA's
+    own libraries of the release that nvcc here is of. Raises: ConfigError, KitError."""
+    if out.exists():
+        raise ConfigError(f"there is something already: {out}", "give a new folder")
+    if not shutil.which("nvcc"):
+        raise ConfigError(
+            "the compiler for NVIDIA cards was not found: nvcc", "install NVIDIA's CUDA toolkit"
+        )
+    with tempfile.TemporaryDirectory(prefix="wheelhouse-") as name:
+        made = make_llama_wheel(Path(name), project / "constraints.txt", say, CUDA_CMAKE)
+        out.mkdir(parents=True)
+        write_anew(made, out, mark="cuda")
+    return [read_wheel(path) for path in sorted(out.glob("*.whl"))]
+
+
+def make_llama_wheel(work: Path, constraints: Path, say: Say, more: Sequence[str] = ()) -> Path:
     """Compile llama-cpp-python for any processor of this kind of machine. Ten minutes on two
-    cores. Raises: KitError."""
+    cores. `more`: definitions for CMake. Raises: KitError."""
     say(f"compiling {LLAMA} for any {platform.machine()} processor (ten minutes on two cores)")
     pinned = next(
         line.strip()
@@ -104,7 +122,7 @@ def make_llama_wheel(work: Path, constraints: Path, say: Say) -> Path:
         sources.extractall(work / "llama", filter="data")
     folder = next((work / "llama").iterdir())
     same_paths = f"-ffile-prefix-map={folder}=."
-    flags = [*CMAKE, f"-DCMAKE_C_FLAGS={same_paths}", f"-DCMAKE_CXX_FLAGS={same_paths}"]
+    flags = [*CMAKE, *more, f"-DCMAKE_C_FLAGS={same_paths}", f"-DCMAKE_CXX_FLAGS={same_paths}"]
     _pip(
         "wheel", "--no-deps", "--no-cache-dir", "-C", f"build-dir={folder / 'build'}",
         "-w", work / "llama", folder, environment={"CMAKE_ARGS": " ".join(flags)},
@@ -179,7 +197,11 @@ def _pip(*arguments: object, environment: Mapping[str, str] | None = None) -> No
         check=False,
     )  # fmt: skip
     if done.returncode:
+        descriptor, log = tempfile.mkstemp(prefix="kit-wheels-", suffix=".log")
+        os.write(descriptor, done.stdout.encode())
+        os.close(descriptor)
         raise KitError(
-            f"pip {arguments[0]} failed: {'; '.join(done.stdout.strip().splitlines()[-3:])}",
-            "the workstation needs a package index and, to compile, cmake and a C++ compiler",
+            f"pip {arguments[0]} failed; what it said is in {log}",
+            "the workstation needs a package index and, to compile, cmake and a C++ compiler; for "
+            "an NVIDIA card, CUDA's toolkit with cuBLAS",
         )

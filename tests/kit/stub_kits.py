@@ -30,6 +30,13 @@ if argument == "--version":
     print({version})
 elif argument == "kit self-test":
     if {fails_trial}: sys.exit("error: the stand-in was told to fail")
+    import importlib.util
+    if importlib.util.find_spec("kernels"):
+        import kernels
+        if kernels.FAIL: sys.exit("error: the card's kernels were told to fail")
+elif argument == "kernels":
+    import kernels
+    print(kernels.NAME)
 elif argument == "kit try-data":
     if {fails_data}: sys.exit("error: the stand-in cannot read this")
 elif argument == "kit note":
@@ -38,6 +45,10 @@ elif argument == "kit note":
     notes.open("a").write(sys.argv[3] + "\\n")
 elif sys.argv[1:2] == ["rewrite"]:
     Path(sys.argv[2]).write_text("another line\\n")
+elif argument == "kit --help" and "new_setting" in Path(
+    os.environ["APPLIANCE_HOME"], "settings.toml"
+).read_text():
+    sys.exit("error: no such setting `new_setting`")
 elif {cannot_start}:
     import a_module_that_is_not_there
 else:
@@ -72,7 +83,8 @@ class Bench:
         return self.folder / f"{name}.key"
 
     def kit(self, version: int, *, signed_by: tuple[str, ...] = HOLDERS[:2], **told: bool) -> Path:
-        """A signed kit; `told` is cannot_start, fails_trial, fails_data or real_pip."""
+        """A signed kit; `told` is cannot_start, fails_trial, fails_data, real_pip, or that it has
+        wheels for a card, which fail: card_fails."""
         out = self.folder / f"kit-{version}"
         self.build(version, out, **told)
         for name in signed_by:
@@ -91,7 +103,16 @@ class Bench:
             signing._sign(kit / SIGNATURES, self.keys, purpose, text, self.key(name), str)
         return kit
 
-    def build(self, version: int, out: Path, *, real_pip: bool = False, **told: bool) -> Built:
+    def build(
+        self,
+        version: int,
+        out: Path,
+        *,
+        real_pip: bool = False,
+        card_fails: bool | None = None,
+        **told: bool,
+    ) -> Built:
+        cuda = None
         wheels = self.folder / f"wheels-{version}"
         wheels.mkdir()
         make_program(wheels, version, **told)
@@ -101,7 +122,12 @@ class Bench:
             (wheels / pip.name).write_bytes(pip.read_bytes())
         else:
             make_wheel(wheels, "pip", "1", {"pip/__main__.py": PIP})
-        wanted = Wanted(version, MADE, wheels, self.folder / "keys")
+        if card_fails is not None:
+            cuda = self.folder / f"cuda-{version}"
+            cuda.mkdir()
+            make_kernels(wheels, "1", "processor")
+            make_kernels(cuda, "1+cuda", "card", fail=card_fails)
+        wanted = Wanted(version, MADE, wheels, self.folder / "keys", cuda=cuda)
         return build_kit(wanted, out, lambda text: None)
 
 
@@ -127,6 +153,11 @@ def make_program(
         "appliance/large.txt": "as before\n" * 10_000,
     }
     make_wheel(folder, "clinic_appliance", str(version), members)
+
+
+def make_kernels(folder: Path, version: str, name: str, *, fail: bool = False) -> None:
+    """Stands in for llama.cpp."""
+    make_wheel(folder, "kernels", version, {"kernels.py": f"NAME, FAIL = {name!r}, {fail}\n"})
 
 
 def make_wheel(folder: Path, name: str, version: str, files: Mapping[str, str]) -> None:

@@ -63,10 +63,12 @@ def test_a_release_and_an_index_travel_with_it(bench: Bench) -> None:
     (index / "vectors").mkdir(parents=True)
     (index / "vectors" / "chroma.sqlite3").write_bytes(b"kept")
     (index / "lock").touch()
+    (bench.folder / "more.md").write_text("# More\n")
     release = find_release(BUILT_IN.parent, BUILT_IN.name)
     wanted = Wanted(
         8, MADE, bench.folder / "wheels-7", bench.folder / "keys",
         releases=(release,), answers={release.name: {"skin": {"melanoma": 0.5}}}, index=index,
+        guidelines=(bench.folder / "more.md",),
     )  # fmt: skip
     folder = bench.folder / "kit-8"
     build_kit(wanted, folder, lambda text: None)
@@ -77,7 +79,11 @@ def test_a_release_and_an_index_travel_with_it(bench: Bench) -> None:
     install(folder, bench.place, lambda text: None, lambda: bench.code)
     put = bench.place.home / "releases" / release.name
     assert imprint(put) == imprint(release.directory)
-    assert (bench.place.home / "index" / "vectors" / "chroma.sqlite3").read_bytes() == b"kept"
+    brought = bench.place.home / "guidelines" / "kit-8"
+    assert (brought / "index" / "vectors" / "chroma.sqlite3").read_bytes() == b"kept"
+    assert (brought / "documents" / "more.md").read_text() == "# More\n"
+    assert json.loads((brought / "set.json").read_bytes())["kit"] == 8
+    assert not (bench.place.home / "index").exists()
     assert not list(bench.place.home.rglob("*.partial"))
 
 

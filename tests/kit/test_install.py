@@ -13,7 +13,7 @@ import pytest
 from appliance.errors import KitError
 from appliance.kit import install as installing
 from appliance.kit import signing
-from appliance.kit.install import copy_data, install
+from appliance.kit.install import copy_data, install, refuse_unusable_before
 from appliance.kit.slots import (
     NONE,
     Active,
@@ -130,6 +130,19 @@ def test_a_version_that_never_started_is_not_gone_back_to(bench: Bench) -> None:
     assert put(bench, bench.kit(3)).previous == first.current
 
 
+def test_a_version_that_cannot_use_the_settings_is_not_gone_back_to(bench: Bench) -> None:
+    put(bench, bench.kit(1))
+    put(bench, bench.kit(2))
+    settings = bench.place.home / "settings.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("new_setting = 1\n")
+    with pytest.raises(KitError, match="no such setting `new_setting`") as refused:
+        refuse_unusable_before(bench.place)
+    assert str(settings) in refused.value.hint
+    settings.write_text("")
+    refuse_unusable_before(bench.place)
+
+
 def test_an_older_kit_needs_leave_that_two_sign(bench: Bench) -> None:
     old = bench.kit(1)
     put(bench, bench.kit(2))
@@ -173,6 +186,14 @@ def test_the_same_kit_again_mends_a_damaged_program(bench: Bench) -> None:
     assert started(bench).stdout == "version 1\n"
 
 
+def test_a_version_that_is_mended_goes_back_to_the_one_before_it(bench: Bench) -> None:
+    first = put(bench, bench.kit(1))
+    kit = bench.kit(2)
+    put(bench, kit)
+    started(bench)
+    assert put(bench, kit).previous == first.current
+
+
 def test_a_wrong_code_installs_nothing(bench: Bench) -> None:
     with pytest.raises(KitError, match="code does not belong"):
         put(bench, bench.kit(1), "0000-0000-0000-0000-0000-0000")
@@ -214,12 +235,12 @@ def test_a_stick_that_answers_otherwise_the_second_time_gains_nothing(
 ) -> None:
     """What is unpacked is the copy that was checked."""
     kit = bench.kit(1)
-    make_program: Callable[[Path, str], None] = installing._make_program
+    make_program: Callable[[Path, str, str], None] = installing._make_program
 
-    def and_meanwhile_the_stick_changes(folder: Path, python: str) -> None:
+    def and_meanwhile_the_stick_changes(folder: Path, python: str, wheels: str) -> None:
         for path in (kit / "wheels").iterdir():
             path.write_bytes(b"something else")
-        make_program(folder, python)
+        make_program(folder, python, wheels)
 
     monkeypatch.setattr(installing, "_make_program", and_meanwhile_the_stick_changes)
     assert put(bench, kit).version == 1

@@ -1,0 +1,215 @@
+"""Guideline sets: what kits brought, each in a folder of its own beside the clinic's own documents.
+
+    HOME/index                          the clinic's own documents
+    HOME/guidelines/kit-7/index         a set, and
+    HOME/guidelines/kit-7/documents     documents that are not in its index, if it carries one
+    HOME/guidelines/kit-7/set.json      which kit brought it; the kit's installer writes this
+    HOME/guidelines/kit-7/holds.json    once it was made ready: which documents are whose
+
+One set answers, the one that the setting `guidelines` names: one index, so that all passages stand
+in one ranking. So that the clinic's own documents go on answering, they are carried into a set
+before it is put in use; the set that is left stays as it is, to go back to.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from appliance.config import SET_NAME, Config
+from appliance.edges.guidelines import GuidelineIndex, IndexContent
+from appliance.errors import ConfigError, GuidelineError, GuidelineIndexError
+from appliance.private_files import write_private_file
+from cpg_store.manifest import MANIFEST
+
+OWN = "own"
+"""The name of the clinic's own documents, as a set."""
+HOLDS = "holds.json"
+SEE_SETS = "see `appliance guidelines sets`"
+
+
+@dataclass(frozen=True)
+class Change:
+    """From one set to another."""
+
+    name: str
+    before: IndexContent | None
+    """None where no guidelines answered."""
+    after: IndexContent
+
+
+@dataclass(frozen=True)
+class _Holds:
+    """Which documents of a set are whose; a document may be both's."""
+
+    kits: frozenset[str]
+    clinics: frozenset[str]
+
+
+def set_in_use(config: Config) -> str:
+    """The name of what answers."""
+    return config.guidelines or OWN
+
+
+def has_index(config: Config) -> bool:
+    """Whether the set in use was indexed yet."""
+    return (config.index_folder / MANIFEST).exists()
+
+
+def set_names(config: Config) -> list[str]:
+    """Of the sets on this machine: the clinic's own, if it has any, then by kit."""
+    names = [OWN] if has_index(replace(config, guidelines="")) else []
+    if config.sets_folder.is_dir():
+        found = (path.name for path in config.sets_folder.iterdir())
+        names += sorted(filter(SET_NAME.fullmatch, found), key=kit_of)
+    return names
+
+
+def newer_sets(config: Config) -> list[str]:
+    """Of kits newer than the one whose set is in use."""
+    return [name for name in set_names(config) if kit_of(name) > kit_of(set_in_use(config))]
+
+
+def of_set(config: Config, name: str) -> Config:
+    """The settings with that set in use. Raises: GuidelineIndexError when it is not here."""
+    if name not in set_names(config):
+        raise GuidelineIndexError(f"no such guideline set on this machine: {name!r}", SEE_SETS)
+    return replace(config, guidelines="" if name == OWN else name)
+
+
+def waiting_documents(config: Config) -> list[Path]:
+    """Of the set in use, those that are indexed when it is first made ready; none after that."""
+    folder = config.index_folder.parent
+    if not config.guidelines or (folder / HOLDS).exists():
+        return []
+    return sorted((folder / "documents").glob("*"))
+
+
+def kit_of(name: str) -> int:
+    """The number of the kit that brought a set; 0 for the clinic's own."""
+    return 0 if name == OWN else int(name.removeprefix("kit-"))
+
+
+def open_index(config: Config, *, create: bool = False, to_rebuild: bool = False) -> GuidelineIndex:
+    """The index of the set in use. Raises: GuidelineIndexError."""
+    folder = config.index_folder.parent
+    if config.guidelines and not config.index_server and not folder.exists():
+        raise GuidelineIndexError(
+            f"the guideline set in use is not on this machine: {folder}",
+            "install its kit, or put another in use: `appliance guidelines activate`",
+        )
+    return GuidelineIndex(
+        config.index_folder,
+        config.embedder,
+        server=config.index_server,
+        create=create,
+        to_rebuild=to_rebuild,
+    )
+
+
+@contextmanager
+def made_ready(config: Config, name: str) -> Iterator[Change]:
+    """The set `name` whole, with the clinic's own documents as they are now in it. While this is
+    held nobody changes what is in use, so that it may be switched.
+
+    Raises: ConfigError, GuidelineError.
+    """
+    wanted = _wanted(config, name)
+    in_use = config if config.index_folder.exists() else replace(config, guidelines="")
+    if not has_index(in_use):
+        if name == OWN:
+            raise GuidelineIndexError(
+                "the clinic has no documents of its own yet", "add one: `appliance guidelines add`"
+            )
+        with _opened(wanted) as target:
+            _bring_in_step(wanted, target, None, frozenset())
+            yield Change(name, None, target.content())
+        return
+    with open_index(in_use) as present, present.held(), _opened(wanted) as target:
+        before = present.content()
+        _bring_in_step(wanted, target, present, _clinics_documents(in_use, before))
+        yield Change(name, before, target.content())
+
+
+def _wanted(config: Config, name: str) -> Config:
+    """The settings with another set in use. Raises: ConfigError, GuidelineIndexError."""
+    if config.index_server:
+        raise ConfigError(
+            f"the guidelines are on a server: {config.index_server}",
+            "add the new documents there: `appliance guidelines add FILE`",
+        )
+    if name == set_in_use(config):
+        raise ConfigError(f"these guidelines are in use already: {name}", SEE_SETS)
+    if name == OWN:  # its index is made when there is none
+        return replace(config, guidelines="")
+    return of_set(config, name)
+
+
+@contextmanager
+def _opened(wanted: Config) -> Iterator[GuidelineIndex]:
+    """Its index, with every document that the kit brought."""
+    folder = wanted.index_folder
+    with GuidelineIndex(folder, wanted.embedder, create=True, to_rebuild=True) as target:
+        target.fit()
+        if wanted.guidelines and not (folder.parent / HOLDS).exists():
+            for path in waiting_documents(wanted):
+                target.add(path, title=None, edition=None)
+            _write_holds(folder.parent, _Holds(frozenset(target.content().documents), frozenset()))
+        yield target
+
+
+def _bring_in_step(
+    wanted: Config,
+    target: GuidelineIndex,
+    present: GuidelineIndex | None,
+    clinics: frozenset[str],
+) -> None:
+    """The clinic's documents in `target` are those that it has in `present`."""
+    there = frozenset(target.content().documents)
+    kits = _read_holds(wanted).kits if wanted.guidelines else frozenset()
+    if present is not None:
+        target.carry(present, clinics - there)
+        for document_id in sorted(there - kits - set(present.content().documents)):
+            target.remove(document_id)
+    if wanted.guidelines:
+        _write_holds(wanted.index_folder.parent, _Holds(kits, clinics))
+    if not target.content().documents:
+        raise GuidelineIndexError(f"the set holds no document: {wanted.index_folder}", SEE_SETS)
+    if problems := target.check():
+        raise GuidelineIndexError(
+            f"the set is not whole ({problems[0]}): {wanted.index_folder}",
+            "rename that folder, then install its kit again; what was in use is in use",
+        )
+
+
+def _clinics_documents(config: Config, content: IndexContent) -> frozenset[str]:
+    """Of what the set in use holds, what the clinic added itself."""
+    documents = frozenset(content.documents)
+    if not config.guidelines:
+        return documents
+    holds = _read_holds(config)
+    return (documents - holds.kits) | (documents & holds.clinics)
+
+
+def _read_holds(config: Config) -> _Holds:
+    path = config.index_folder.parent / HOLDS
+    try:
+        said = json.loads(path.read_bytes())
+        return _Holds(frozenset(said["kits"]), frozenset(said["clinics"]))
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise GuidelineError(
+            f"whose documents are in the set cannot be read ({exc}): {path}",
+            "restore it from a backup",
+        ) from exc
+
+
+def _write_holds(folder: Path, holds: _Holds) -> None:
+    said = {"kits": sorted(holds.kits), "clinics": sorted(holds.clinics)}
+    try:
+        write_private_file(folder / HOLDS, json.dumps(said).encode())
+    except OSError as exc:
+        raise GuidelineError(
+            f"the set cannot be written ({exc.strerror}): {folder}",
+            "make room, and check the folder's permissions",
+        ) from exc
