@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from training.processes import processes
 from training.recipe import RecipeError
 
 
@@ -65,14 +66,12 @@ def begin(run: Path, recipe: dict[str, Any]) -> bool:
 
     Raises: RecipeError when `run` was begun with another recipe.
     """
-    from accelerate import PartialState
-
-    processes = PartialState()
+    state = processes()
     file, text = run / "recipe.json", json.dumps(recipe, indent=1)
     if file.is_file() and file.read_text(encoding="utf-8") != text:
         raise RecipeError(f"{run} was begun with another recipe; delete it or use that one")
-    processes.wait_for_everyone()
-    if processes.is_main_process:
+    state.wait_for_everyone()
+    if state.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    return bool(processes.is_main_process)
+    return bool(state.is_main_process)

@@ -1,4 +1,4 @@
-"""A verb of `python -m training` under `accelerate launch`, on two processes without a GPU."""
+"""A program under `accelerate launch`, on two processes without a GPU."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ LAUNCH = [
 def launched(*arguments: str) -> str:
     """What they said; fails with it where they did."""
     without_gpu = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [*LAUNCH, "-m", "training", *arguments]
+    command = [*LAUNCH, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=without_gpu)
     assert done.returncode == 0, done.stderr[-8000:]
     return done.stderr

@@ -29,6 +29,7 @@ from training.preferences.shard import (
     preference_row,
     preferences,
 )
+from training.processes import processes
 from training.recipe import RecipeError
 
 
@@ -50,18 +51,17 @@ def prefer(
     pairs cannot be shared among the processes; DatasetError.
     """
     import torch
-    from accelerate import PartialState
     from datasets import Dataset
     from transformers import TrainerCallback
     from transformers.trainer_utils import get_last_checkpoint
     from trl import DPOConfig, DPOTrainer
 
     settings = recipe.preferring
-    processes = PartialState().num_processes
-    if settings.pairs % (settings.pairs_at_once * processes):
+    count = processes().num_processes
+    if settings.pairs % (settings.pairs_at_once * count):
         raise RecipeError(
             f"preferring.pairs is {settings.pairs}: make it a multiple of pairs_at_once "
-            f"({settings.pairs_at_once}) times {processes} processes"
+            f"({settings.pairs_at_once}) times {count} processes"
         )
     learnt, held = held_apart(judged, settings.held, recipe.seed)
     made_of = {
@@ -125,7 +125,7 @@ def prefer(
             warmup_steps=max(1, steps // 20),
             max_grad_norm=settings.largest_gradient_norm,
             per_device_train_batch_size=settings.pairs_at_once,
-            gradient_accumulation_steps=settings.pairs // (settings.pairs_at_once * processes),
+            gradient_accumulation_steps=settings.pairs // (settings.pairs_at_once * count),
             max_length=None,
             beta=settings.beta,
             activation_checkpointing=settings.gradient_checkpointing,

@@ -23,6 +23,7 @@ from training.datasets import (
 )
 from training.labels import TABLE, label_set
 from training.pixels import CACHE_SIZE, decode_square
+from training.processes import processes
 from training.qlora.projected import Pixels, project_images, projected_key, view_of
 from training.qlora.recipe import QloraRecipe
 from training.qlora.train import ImageTokens, Material
@@ -102,7 +103,6 @@ def gather(
 
     Raises: DatasetError for an image that cannot be read, or a share of a domain without images.
     """
-    from accelerate import PartialState
 
     for domain in recipe.steps.domain_share:
         if not any(row.example.domain == domain for row in captioned if row.split == "train"):
@@ -127,7 +127,7 @@ def gather(
         hashes = [hashlib.sha256(image).hexdigest() for image in encoded]
         key = projected_key(tower_hash(model), hashes, views, size, seed)
         file = run / f"projected-{key}.npy"
-        with PartialState().main_process_first():  # the others find the file made
+        with processes().main_process_first():  # the others find the file made
             kept = project_images(model, pixels, upright, views, seed, file, say)
         tokens = kept_tokens(kept)
     else:

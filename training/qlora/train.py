@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from training.conversation import Conversation
+from training.processes import processes
 from training.qlora.base import require_base
 from training.qlora.packing import pack, plan_packs
 from training.qlora.recipe import QloraRecipe, Quantization, Steps
@@ -76,7 +77,6 @@ def load_base(base: str, quantization: Quantization) -> Any:
     Raises: BaseModelError when it is not on this machine, or too large for it.
     """
     import torch
-    from accelerate import PartialState
     from transformers import BitsAndBytesConfig, Gemma3ForConditionalGeneration
 
     folder = require_base(base)
@@ -98,7 +98,7 @@ def load_base(base: str, quantization: Quantization) -> Any:
             # of the type computed in: no cast then touches them.
             bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
         )
-        settings["device_map"] = {"": PartialState().device}
+        settings["device_map"] = {"": processes().device}
     model: Any = Gemma3ForConditionalGeneration.from_pretrained(folder, **settings)
     for layer in model.modules():
         # bitsandbytes 0.50 rewrites four-bit weights at the first evaluation on a CPU with
@@ -154,6 +154,7 @@ def train_adapter(
     from training.qlora.learner import PackLearner
 
     settings = recipe.steps
+    processes()
     accelerator = Accelerator()
     require_supported(accelerator, recipe)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

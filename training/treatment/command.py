@@ -110,9 +110,9 @@ def _all_given(
 
 
 def _teach(config: Path, data: Path, captions: Path, run: Path) -> Path:
-    from accelerate import PartialState
 
     from training.plain_errors import plain_errors
+    from training.processes import processes
     from training.qlora.base import BaseModelError, require_base
     from training.qlora.material import read_captions
     from training.qlora.projected import forget_tower
@@ -133,7 +133,7 @@ def _teach(config: Path, data: Path, captions: Path, run: Path) -> Path:
         if recipe.adapter.vision == "frozen":
             forget_tower(base)
         adapter = train_adapter(add_adapter(base, recipe), recipe, material, run, say)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             name_base(adapter, folder)
     return adapter
 
@@ -151,10 +151,10 @@ def treatment_optimise(
 
 
 def _optimise(config: Path, data: Path, captions: Path, run: Path) -> Path:
-    from accelerate import PartialState
 
     from training.adapted import load_adapted
     from training.plain_errors import plain_errors
+    from training.processes import processes
     from training.qlora.base import BaseModelError, require_base
     from training.qlora.material import read_captions
     from training.qlora.train import name_base
@@ -176,7 +176,7 @@ def _optimise(config: Path, data: Path, captions: Path, run: Path) -> Path:
         side = judge.model.config.vision_config.image_size
         picture = squares(captioned, data, side)
         adapter = optimise(judge, recipe, train, held, picture, run / "optimised", say)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             name_base(adapter, require_base(recipe.base))
     return adapter
 

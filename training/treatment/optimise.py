@@ -25,6 +25,7 @@ from appliance.core.prompt import END_OF_TURN, PERSONA
 from training.adapted import Adapted, chat_processor, hold_whole, learnt_weights
 from training.conversation import text_ids
 from training.looks import Looks, begin
+from training.processes import processes
 from training.recipe import RecipeError
 from training.treatment.asking import answered, label_and_verdict, label_opening, question
 from training.treatment.drawing import Drawn
@@ -105,18 +106,17 @@ def optimise(
     shared among the processes.
     """
     import torch
-    from accelerate import PartialState
     from datasets import Dataset
     from transformers import TrainerCallback
     from transformers.trainer_utils import get_last_checkpoint
     from trl import GRPOConfig, GRPOTrainer
 
     settings = recipe.optimisation
-    processes = PartialState().num_processes
-    if settings.questions % (settings.questions_at_once * processes):
+    count = processes().num_processes
+    if settings.questions % (settings.questions_at_once * count):
         raise RecipeError(
             f"optimisation.questions is {settings.questions}: make it a multiple of "
-            f"questions_at_once ({settings.questions_at_once}) times {processes} processes"
+            f"questions_at_once ({settings.questions_at_once}) times {count} processes"
         )
     writes = begin(run, asdict(recipe))
     earnings = Earnings()
@@ -171,8 +171,7 @@ def optimise(
             warmup_steps=max(1, settings.steps // 20),
             max_grad_norm=recipe.steps.largest_gradient_norm,
             per_device_train_batch_size=settings.questions_at_once * settings.answers,
-            gradient_accumulation_steps=settings.questions
-            // (settings.questions_at_once * processes),
+            gradient_accumulation_steps=settings.questions // (settings.questions_at_once * count),
             num_generations=settings.answers,
             shuffle_dataset=False,  # both pictures of a pair in one step
             max_completion_length=longest,

@@ -174,7 +174,9 @@ def test_medgemmas_recipe_is_followed_on_two_processes_and_four_bits(
     text = (CONFIGS / "preferences-medgemma-4b-it.toml").read_text()
     config.write_text(text.replace("look_every = 25", "look_every = 1"))
     places = ["--reference", str(tmp_path / "reference"), "--shards", str(shards)]
-    said = launched("preferences", str(config), *places, "--run", str(tmp_path / "run"))
+    said = launched(
+        "-m", "training", "preferences", str(config), *places, "--run", str(tmp_path / "run")
+    )
     assert said.count("kept the weights of step") == 2
     weights = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}

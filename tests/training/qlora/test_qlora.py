@@ -1,7 +1,5 @@
 """The adapter's training: what it changes, and that a kill changes nothing."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.qlora.tiny_gemma import IMAGE_TOKENS, WIDTH, lesson, tiny_gemma
+from tests.training.two_processes import launched
 from training.qlora.material import kept_tokens
 from training.qlora.recipe import Adapter, QloraRecipe, Quantization, Steps, read_qlora_recipe
 from training.qlora.train import Material, add_adapter, train_adapter
@@ -136,14 +135,14 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "from tests.training.qlora.test_qlora import RECIPE, trained\n"
+        "from training.processes import processes\n"
+        "assert processes().num_processes == 2\n"
         "trained(Path(sys.argv[1]), replace(RECIPE, adapter=replace(RECIPE.adapter, dropout=0.0)))"
     )
     file = tmp_path / "two.py"
     file.write_text(script)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"]
-    command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     root = str(Path(__file__).resolve().parents[3])
-    subprocess.run([*command, str(file), str(tmp_path / "two"), root], check=True)
+    launched(str(file), str(tmp_path / "two"), root)
     two, _ = trained(tmp_path / "two", plain)
     for name in one:
         assert torch.allclose(one[name], two[name], atol=1e-5), name

@@ -66,9 +66,9 @@ def test_medgemmas_recipe_goes_through_both_stages_on_two_processes(
     config = shortened(tmp_path / "base", table, tmp_path / "recipe.toml")
     run = tmp_path / "run"
     given = ["--data", str(data), "--captions", str(captions_file), "--run", str(run)]
-    said = launched("treatment", str(config), *given)
+    said = launched("-m", "training", "treatment", str(config), *given)
     assert len(re.findall(r"qlora: .* steps from 0", said)) == 2
-    said = launched("treatment-optimise", str(config), *given)
+    said = launched("-m", "training", "treatment-optimise", str(config), *given)
     assert said.count("kept the weights of step") == 2
     looks = (run / "optimised" / "looks.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in looks] == [0, 1, 2]
@@ -79,7 +79,7 @@ def test_medgemmas_recipe_goes_through_both_stages_on_two_processes(
         assert made_of["base_sha256"]
         assert made_of["recipe"]["quantization"]["kind"] == "nf4"
         assert (run / stage / "adapter_model.safetensors").is_file()
-    again = launched("treatment-optimise", str(config), *given)
+    again = launched("-m", "training", "treatment-optimise", str(config), *given)
     assert "step 1/2" not in again, "it was done already"
 
 
