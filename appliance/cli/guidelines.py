@@ -13,7 +13,7 @@ from appliance.cli.caption import print_passage
 from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.guard import act
 from appliance.cli.output import print_json, print_line, print_row
-from appliance.config import Config, load_config
+from appliance.config import Config
 from appliance.core.labels import DOMAINS
 from appliance.core.query import KINDS, LANGUAGES
 from appliance.errors import GuidelineError
@@ -46,6 +46,7 @@ def add(
 ) -> int:
     """Index guideline documents (PDF, Markdown, HTML). Adding one twice changes nothing."""
     from appliance.core.record import recorded
+    from appliance.edges.guideline_sets import refuse_switched
     from appliance.wiring import open_audit, open_guidelines  # with Chroma and SQLite
 
     paths = [Path(file) for file in files]
@@ -85,19 +86,8 @@ def add(
             print_line(f"{state}: {added.title} ({added.passages} passages{pages})")
             for note in added.notes:
                 print_note(f"note: {note}")
-    _refuse_switched(config)
+    refuse_switched(config)
     return worst
-
-
-def _refuse_switched(config: Config) -> None:
-    """Raises: GuidelineError when the set that was changed answers no more."""
-    from appliance.edges.guideline_sets import set_in_use
-
-    now = set_in_use(load_config(os.environ, {}))
-    if now != set_in_use(config):
-        raise GuidelineError(
-            f"another guideline set was put in use meanwhile: {now}", "do the same once more"
-        )
 
 
 @guidelines.command("list")
@@ -198,6 +188,7 @@ def activate(config: Config, name: str) -> None:
 def remove(config: Config, document_id: str) -> None:
     """Remove one document (its id is in `guidelines list`)."""
     from appliance.core.record import recorded
+    from appliance.edges.guideline_sets import refuse_switched
     from appliance.wiring import open_audit, open_guidelines
 
     with (
@@ -206,7 +197,7 @@ def remove(config: Config, document_id: str) -> None:
         recorded(audit, "guideline.remove", {"document": _loggable(document_id)}),
     ):
         index.remove(document_id)
-    _refuse_switched(config)
+    refuse_switched(config)
     print_line(f"removed: {document_id}")
 
 

@@ -212,7 +212,9 @@ def judge(
         if _mass(against) >= point.error * heard:
             reason, labels = "the guideline speaks against it for {labels}", _names(against)
             return Judgement("ERROR", _severity(against), reason, against, {"labels": labels})
-        if _mass(in_favour) >= point.correct * heard and critical < point.critical * heard:
+        is_stated = not stated or any(one.label in stated for one in in_favour)
+        is_likely = _mass(in_favour) >= point.correct * heard
+        if is_stated and is_likely and critical < point.critical * heard:
             reason, labels = "the guideline speaks for it for {labels}", _names(in_favour)
             return Judgement("CORRECT", None, reason, in_favour, {"labels": labels})
     either = tuple(sorted((*against, *in_favour), key=lambda one: -one.probability))

@@ -12,12 +12,13 @@ before it is put in use; the set that is left stays as it is, to go back to.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance.config import SET_NAME, Config
+from appliance.config import SET_NAME, Config, load_config
 from appliance.edges.guidelines import GuidelineIndex, IndexContent
 from appliance.errors import ConfigError, GuidelineError, GuidelineIndexError
 from appliance.private_files import write_private_file
@@ -69,6 +70,15 @@ def set_names(config: Config) -> list[str]:
 def newer_sets(config: Config) -> list[str]:
     """Of kits newer than the one whose set is in use."""
     return [name for name in set_names(config) if kit_of(name) > kit_of(set_in_use(config))]
+
+
+def refuse_switched(config: Config) -> None:
+    """Raises: GuidelineError when another set was put in use since these settings were read."""
+    now = set_in_use(load_config(os.environ, {}))
+    if now != set_in_use(config):
+        raise GuidelineError(
+            f"another guideline set was put in use meanwhile: {now}", "do the same once more"
+        )
 
 
 def of_set(config: Config, name: str) -> Config:
@@ -127,6 +137,7 @@ def made_ready(config: Config, name: str) -> Iterator[Change]:
             yield Change(name, None, target.content())
         return
     with open_index(in_use) as present, present.held(), _opened(wanted) as target:
+        refuse_switched(config)
         before = present.content()
         _bring_in_step(wanted, target, present, _clinics_documents(in_use, before))
         yield Change(name, before, target.content())
@@ -170,6 +181,11 @@ def _bring_in_step(
     kits = _read_holds(wanted).kits if wanted.guidelines else frozenset()
     if present is not None:
         target.carry(present, clinics - there)
+        if missing := clinics - frozenset(target.content().documents):
+            raise GuidelineIndexError(
+                f"the set holds other documents as the clinic's own: {', '.join(sorted(missing))}",
+                "do not use that kit; what was in use is in use",
+            )
         for document_id in sorted(there - kits - set(present.content().documents)):
             target.remove(document_id)
     if wanted.guidelines:

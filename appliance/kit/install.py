@@ -613,7 +613,9 @@ def main() -> int:
         return 130
     program = [str(place.python(active.current)), "-I", "-m", "appliance"]
     brought = set_name(active.version)
-    is_first = not set_in_use(place.home) and not (place.home / INDEX).exists()
+    nothing_answers = not set_in_use(place.home) and not (place.home / INDEX).exists()
+    # A version before this one may know no sets, and would not start again with one in use.
+    is_first = nothing_answers and active.previous == NONE
     try:
         _run([*program, "kit", "note", "installed"], "the record could not be written", place.home)
         if is_first and (place.home / GUIDELINES / brought).exists():

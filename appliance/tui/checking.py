@@ -27,20 +27,22 @@ class Checking(UnderWay):
     def __call__(self, opened: Opened) -> Check:
         """Raises: ConfigError when the rules cannot be read; what `core.check` raises."""
         from appliance.core.check import check
+        from appliance.edges.guideline_sets import set_in_use
         from appliance.wiring import open_rules
 
         book = open_rules(opened.config)
         ports = opened.ports
         ports = replace(
             ports,
-            images=_Unchanged(ports.images, self._sha256),
+            images=Unchanged(ports.images, self._sha256),
             guidelines=ports.guidelines or opened.guidelines,  # also where passages = 0
+            guideline_set=set_in_use(opened.config),
             cases=None,  # the picture's own case is kept
         )
         return check(self._question, ports, book, self.step)
 
 
-class _Unchanged:
+class Unchanged:
     """Images of which only the one with this hash is opened."""
 
     def __init__(self, images: Images, sha256: str) -> None:
@@ -51,7 +53,7 @@ class _Unchanged:
         if picture.sha256 != self._sha256:
             raise ImageError(
                 f"the file is not the picture that was answered: {path}",
-                "consult on it first, then check the treatment",
+                "consult on it first",
                 code="image-changed",
             )
         return picture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from appliance.core.atlas import NEIGHBOURS, AtlasCard, AtlasCase, Contrast, Description, Neighbour
 from appliance.core.ports import Picture
 from appliance.errors import ImageError
+from appliance.tui.checking import Unchanged
 from appliance.tui.consulting import UnderWay, pixels_of
 from appliance.tui.desk import Opened
 from appliance.tui.shown import Pixels, Shown
@@ -54,10 +55,12 @@ class Looking(UnderWay, Generic[Result]):
         from appliance.core.atlas_search import AskedPicture
 
         self.step("opening")
-        kept = self._kept(opened)
+        kept, images = self._kept(opened), opened.images
+        if self._own.answered is not None:
+            images = Unchanged(images, self._own.answered.answer["image"]["sha256"])
 
         def open_it(size: int) -> Picture:
-            picture = kept or opened.images.open(self._own.path, size)
+            picture = kept or images.open(self._own.path, size)
             self._on_picture(pixels_of(picture))
             self.step("reading")
             return picture

@@ -96,6 +96,13 @@ def test_a_finding_that_the_picture_does_not_show_is_unsure() -> None:
     assert found.verdict == "UNSURE" and "melanoma" in found.because
 
 
+def test_what_is_said_for_another_finding_than_the_stated_one_is_no_leave() -> None:
+    chances = {"nevus": 0.9, "melanoma": 0.1}
+    found = stances(chances, ["cryotherapy"], [LEAVE])
+    assert judge(found).verdict == judge(found, ["nevus"]).verdict == "CORRECT"
+    assert judge(found, ["melanoma"]).verdict == "UNSURE"
+
+
 def test_stated_labels_go_by_any_of_their_names() -> None:
     labels = LabelSet((Label("benign keratosis", "skin"), Label("melanoma", "skin")))
     assert stated_labels("looks like a seborrhoeic keratosis", labels) == ("benign keratosis",)

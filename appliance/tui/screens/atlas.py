@@ -226,7 +226,7 @@ class AtlasScreen(Room):
         came_from = self._came_from
         self._forget_own()
         await self._draw_card()
-        if came_from:
+        if came_from and self.is_current:  # it may have been locked meanwhile
             await self.clinic.switch_mode(came_from)
 
     @property
@@ -397,7 +397,7 @@ class AtlasScreen(Room):
 
         await self._are_drawn.wait()
         column = next((column for column in self._columns if opened in column), None)
-        if column is None:  # other cases came meanwhile
+        if column is None or not self.is_current:  # other cases or another room came meanwhile
             return
         cases = [row.case for row in column]
         own = self.patient.pixels if self._own is not None else None

@@ -139,6 +139,7 @@ class CheckScreen(Quoting[None]):
     async def check(self, question: Question) -> None:
         self.notice.clear()
         self.stages.begin(None)
+        self.verdict.found = self.verdict.shown = None  # no old one beside a new question
         self.switcher.current = "busy"
         self.set_focus(None)
         sha256 = self._answered.answer["image"]["sha256"]
