@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.edges import audit_sqlite
+from appliance.errors import AuditError
 from tests.benchmarks.record_faults import sweep
 from tests.benchmarks.record_kill import kill
 from tests.benchmarks.record_power import replay
@@ -34,7 +35,11 @@ def test_no_answer_shown_is_gone_after_a_kill(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_answer_shown_too_early_is_gone_after_a_kill(tmp_path: Path) -> None:
-    assert kill(tmp_path / "log", 9, "late-commit").lost
+    try:
+        is_caught = bool(kill(tmp_path / "log", 9, "late-commit").lost)
+    except AuditError:  # what was lost had been signed already: the log does not open
+        is_caught = True
+    assert is_caught
 
 
 @needs_strace
