@@ -5,24 +5,18 @@ from pathlib import Path
 import click
 
 from training.atlas.recipe import DEMONSTRATION, JOINT
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-RUN = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-data_option = click.option(
-    "--data",
-    type=FOLDER,
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
-captions_option = click.option(
-    "--captions", type=FILE, required=True, help="captions.jsonl, as `measured captions` writes it."
+from training.options import (
+    FILE,
+    FOLDER,
+    RUN,
+    captions_option,
+    data_option,
+    release_option,
+    say,
 )
 
-
-def say(line: str) -> None:
-    click.echo(line, err=True)
+run_option = click.option("--run", type=RUN, default=Path(".runs/atlas"), show_default=True)
+threads_option = click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 
 
 @click.group()
@@ -33,10 +27,10 @@ def atlas() -> None:
 @atlas.command()
 @data_option
 @captions_option
-@click.option("--release", type=FOLDER, help="Release whose tower it is (default: the built-in).")
+@release_option
 @click.option("--config", type=FILE, default=DEMONSTRATION, show_default="atlas.toml")
-@click.option("--run", type=RUN, default=Path(".runs/atlas"), show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@run_option
+@threads_option
 def heads(
     data: Path, captions: Path, release: Path | None, config: Path, run: Path, threads: int
 ) -> None:
@@ -68,10 +62,10 @@ def heads(
 @captions_option
 @click.option("--model", type=FOLDER, required=True, help="Hugging Face folder of the reader.")
 @click.option("--heads", "heads_file", type=FILE, required=True, help="What `heads` wrote.")
-@click.option("--release", type=FOLDER, help="Release whose tower it is (default: the built-in).")
+@release_option
 @click.option("--config", type=FILE, default=JOINT, show_default="atlas-joint.toml")
-@click.option("--run", type=RUN, default=Path(".runs/atlas"), show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@run_option
+@threads_option
 def joint(
     data: Path,
     captions: Path,

@@ -27,7 +27,7 @@ from appliance.core.calibration import wilson
 from appliance.release.atlas_heads import read_heads
 from training.atlas.material import AtlasMaterial, gather_atlas
 from training.atlas.measure import Places, Space, reference_places, space_of
-from training.atlas.reader import Reader
+from training.atlas.reader import Question, Reader
 from training.atlas.retriever import (
     SIDES,
     Logs,
@@ -47,11 +47,11 @@ from training.pixels import CACHE_SIZE, decode_square
 from training.qlora.projected import project_images, projected_key
 from training.qlora.train import DECODER_LAYERS
 from training.recipe import read_toml
+from training.sampling import sampling_weights
 from training.tokenizer import load_tokenizer
 from training.tower import warm_cosine
 
 Say = Callable[[str], None]
-SAY_EVERY = 500
 WARM_UP_SHARE = 0.05
 
 
@@ -65,6 +65,8 @@ class JointRecipe:
     """Most pictures that the reader learns on."""
     retriever_queries: int
     """Most pictures that the retriever learns on."""
+    balance: float
+    """How evenly labels count while both learn: 0 as they occur, 1 all alike."""
     read: int
     """Cases read for a query, by either head."""
     candidates: int
@@ -180,23 +182,23 @@ class Asking:
 
     def posteriors(self, queries: Places, cases: NDArray[np.int64], say: Say) -> Logs:
         """(queries, cases of each, labels)"""
-        rows = []
-        for number, (query, numbers) in enumerate(zip(queries, cases, strict=True), 1):
-            rows.append([self._posterior(int(query), int(case)) for case in numbers])
-            if number % SAY_EVERY == 0:
-                say(f"read {number} of {len(queries)} pictures")
-        return np.array(rows)
+        pairs = [
+            (int(query), int(case))
+            for query, numbers in zip(queries, cases, strict=True)
+            for case in numbers
+        ]
+        unread = [pair for pair in dict.fromkeys(pairs) if pair not in self._read]
+        if unread:
+            asked = [
+                Question(query, int(self.memory[case]), self.backgrounds[case])
+                for query, case in unread
+            ]
+            self._read.update(zip(unread, self.reader.posteriors(asked, say), strict=True))
+        return np.array([self._read[pair] for pair in pairs]).reshape(*cases.shape, -1)
 
-    def without(self, queries: Places) -> Logs:
+    def without(self, queries: Places, say: Say) -> Logs:
         """(queries, labels), no case shown."""
-        return np.array([self.reader.posterior(int(query), None, None) for query in queries])
-
-    def _posterior(self, query: int, case: int) -> Logs:
-        if (query, case) not in self._read:
-            self._read[query, case] = self.reader.posterior(
-                query, int(self.memory[case]), self.backgrounds[case]
-            )
-        return self._read[query, case]
+        return self.reader.posteriors([Question(int(query)) for query in queries], say)
 
 
 def _open_reader(
@@ -257,6 +259,9 @@ def _train_reader(
     weights = [weight for weight in adapted.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.01)
     steps = math.ceil(len(lessons) * recipe.reader_epochs / recipe.reader_batch)
+    share_of = dict(zip(queries.tolist(), _shares(recipe, asking.material, queries), strict=True))
+    shares = np.array([share_of[query] for query, _ in lessons])
+    shares /= shares.sum()
     rng = np.random.default_rng(recipe.seed)
     adapted.train()
     started = time.monotonic()
@@ -264,7 +269,7 @@ def _train_reader(
         for group in optimizer.param_groups:
             share = warm_cosine(step, steps, max(1, round(WARM_UP_SHARE * steps)))
             group["lr"] = recipe.reader_learning_rate * share
-        batch = [lessons[i] for i in rng.choice(len(lessons), recipe.reader_batch)]
+        batch = [lessons[i] for i in rng.choice(len(lessons), recipe.reader_batch, p=shares)]
         loss = asking.reader.loss(
             [query for query, _ in batch],
             [int(asking.memory[case]) for _, case in batch],
@@ -297,6 +302,7 @@ def _train_retriever(
         given = torch.from_numpy(seen[kept])
         keys = torch.from_numpy(asking.keys[side][cases[kept]])
         wanted = torch.from_numpy(likelihoods[kept]).float()
+        shares = torch.from_numpy(_shares(recipe, asking.material, queries[kept])).float()
         optimizer = torch.optim.AdamW(
             train_only(retriever, side),
             lr=recipe.retriever_learning_rate,
@@ -304,13 +310,21 @@ def _train_retriever(
         )
         for epoch in range(recipe.retriever_epochs):
             scores = torch.einsum("qd,qcd->qc", retriever(given, side), keys)
-            loss = retrieval_loss(scores, wanted, recipe.temperature)
+            loss = (shares * retrieval_loss(scores, wanted, recipe.temperature)).sum()
             if epoch == 0:
                 say(f"{side} head: loss {loss.item():.4f} before")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         say(f"{side} head: loss {loss.item():.4f} after {recipe.retriever_epochs} epochs")
+
+
+def _shares(recipe: JointRecipe, material: AtlasMaterial, queries: Places) -> NDArray[np.float64]:
+    """How much each query counts, (queries,), summing to one: domains as they occur."""
+    examples = [material.rows[place].example for place in queries]
+    domains = [example.domain for example in examples]
+    occur = {domain: domains.count(domain) / len(domains) for domain in set(domains)}
+    return sampling_weights(examples, occur, recipe.balance)
 
 
 def _measure(
@@ -323,7 +337,7 @@ def _measure(
     with torch.no_grad():
         moved = {side: retriever(torch.from_numpy(seen), side).numpy() for side in SIDES}
     say("without retrieval")
-    answers = {"no retrieval": chosen(asking.without(queries))}
+    answers = {"no retrieval": chosen(asking.without(queries, say))}
     read: dict[str, Logs] = {}
     for name, vectors in (("plain", dict.fromkeys(SIDES, seen)), ("joint", moved)):
         say(f"{name} retrieval")

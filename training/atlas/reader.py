@@ -5,8 +5,8 @@ The question is the clinic's; before it stand the case's picture and its caption
 that close the caption's label, each label's in full.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 Tokens = NDArray[np.float16]
 """Soft tokens of pictures, (pictures, tokens, text width)."""
+Say = Callable[[str], None]
+READ_TOGETHER = 16
+SAY_EVERY = 2000
+
+
+class Question(NamedTuple):
+    """A picture, and the case shown before it: its picture and its caption; or none."""
+
+    query: int
+    case: int | None = None
+    background: str | None = None
 
 
 def paired_prompt(background: str) -> tuple[str, str, str]:
@@ -65,45 +76,63 @@ class Reader:
         vectors[is_image] = torch.from_numpy(shown).to(vectors.device, vectors.dtype)
         return vectors, is_image
 
-    def posterior(
-        self, query: int, case: int | None, background: str | None
-    ) -> NDArray[np.float64]:
-        """Log-probability of each label, (labels,), summing to one over the labels.
+    def posteriors(self, questions: Sequence[Question], say: Say) -> NDArray[np.float64]:
+        """Log-probability of each label, (questions, labels), summing to one over the labels.
 
-        The prompt is read once; every label goes on from there.
+        Each prompt is read once; every label goes on from there. Prompts of one length are read
+        together.
         """
+        prompts = {each.background: self.prompt(each.background) for each in questions}
+        lengths = np.array([len(prompts[each.background]) for each in questions])
+        found = np.empty((len(questions), len(self._names)))
+        read = 0
+        for length in np.unique(lengths):
+            places = np.flatnonzero(lengths == length)
+            for start in range(0, len(places), READ_TOGETHER):
+                some = places[start : start + READ_TOGETHER]
+                asked = [questions[place] for place in some]
+                found[some] = self._read([prompts[each.background] for each in asked], asked)
+                read += len(some)
+                if read // SAY_EVERY > (read - len(some)) // SAY_EVERY:
+                    say(f"read {read} of {len(questions)}")
+        return found
+
+    def _read(self, prompts: list[list[int]], asked: list[Question]) -> NDArray[np.float64]:
+        """As `posteriors`, for prompts of one length."""
         import torch
 
         common = _shared(self._names)
-        prompt = [*self.prompt(background), *self._names[0][:common]]
-        shown = [query] if case is None else [case, query]
         tails = [ids[common:] for ids in self._names]
         longest = max(map(len, tails))
         with torch.inference_mode():
-            vectors, is_image = self.embedded([prompt], [shown])
+            vectors, is_image = self.embedded(
+                [[*prompt, *self._names[0][:common]] for prompt in prompts],
+                [[q.query] if q.case is None else [q.case, q.query] for q in asked],
+            )
             read = self.model(
                 inputs_embeds=vectors,
                 token_type_ids=is_image.long(),
                 use_cache=True,
                 logits_to_keep=1,
             )
-            first = read.logits[0, -1].float().log_softmax(-1)
+            first = read.logits[:, -1].float().log_softmax(-1)
             cache = read.past_key_values
             cache.batch_repeat_interleave(len(tails))
-            rows = [[*tail, *[0] * (longest - len(tail))] for tail in tails]
+            rows = [[*tail, *[0] * (longest - len(tail))] for tail in tails] * len(asked)
             ids = torch.tensor(rows, device=self.model.device)
             logits = self.model(
                 inputs_embeds=self.model.get_input_embeddings()(ids),
                 token_type_ids=torch.zeros_like(ids),
                 past_key_values=cache,
             ).logits
-            logs = logits.float().log_softmax(-1)
-        scores = [
-            float(first[tail[0]])
-            + sum(float(logs[row, place, token]) for place, token in enumerate(tail[1:]))
-            for row, tail in enumerate(tails)
-        ]
-        found: NDArray[np.float64] = np.array(scores) - np.logaddexp.reduce(scores)
+            later = logits[:, :-1].float().log_softmax(-1)
+            later = later.gather(-1, ids[:, 1:, None])[..., 0].view(len(asked), len(tails), -1)
+            told = torch.tensor(
+                [[place < len(tail) for place in range(1, longest)] for tail in tails]
+            )
+            scores = first[:, [tail[0] for tail in tails]] + (later * told.to(later.device)).sum(-1)
+        logs = scores.double().cpu().numpy()
+        found: NDArray[np.float64] = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
         return found
 
     def loss(

@@ -58,7 +58,7 @@ def train_only(heads: Any, side: Side) -> "list[torch.Tensor]":
 def retrieval_loss(
     scores: "torch.Tensor", log_likelihoods: "torch.Tensor", temperature: float
 ) -> "torch.Tensor":
-    """KL(reader || retriever), mean over the queries.
+    """KL(reader || retriever) of each query, (queries,).
 
     `scores`: the retriever's cosines, `log_likelihoods`: the reader's natural log-probability of
     the true label given each candidate; both (queries, candidates). Each is normalised over the
@@ -68,7 +68,7 @@ def retrieval_loss(
 
     wanted = log_likelihoods.log_softmax(-1)
     found = (scores / temperature).log_softmax(-1)
-    return F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    return F.kl_div(found, wanted, reduction="none", log_target=True).sum(-1)
 
 
 def fused(posteriors: Logs, scores: Logs, temperature: float) -> Logs:

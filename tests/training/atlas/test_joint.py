@@ -16,7 +16,7 @@ from tests.training.tiny import HELD_BACK, RECIPE
 from training.atlas.heads import train_heads
 from training.atlas.joint import divide, lines_of, read_joint_recipe, train_jointly
 from training.atlas.material import gather_atlas
-from training.atlas.reader import Reader, paired_prompt
+from training.atlas.reader import READ_TOGETHER, Question, Reader, paired_prompt
 from training.atlas.recipe import DEMONSTRATION, JOINT, read_heads_recipe
 from training.atlas.retriever import SIDES
 from training.captioner import build_captioner
@@ -81,17 +81,34 @@ def test_the_posterior_is_that_of_scoring_each_label_in_full(reader: Reader) -> 
     tokens = torch.from_numpy(reader._tokens[:1].astype(np.float32))
     wanted = np.array(scores_of(tokens)[0])
     wanted -= np.logaddexp.reduce(wanted)
-    found = reader.posterior(0, None, None)
+    found = reader.posteriors([Question(0)], print)[0]
     assert found == pytest.approx(wanted, abs=1e-4)
     assert np.exp(found).sum() == pytest.approx(1)
 
 
 def test_the_case_and_its_caption_are_read(reader: Reader) -> None:
-    alone = reader.posterior(0, None, None)
-    beside = reader.posterior(0, 1, BACKGROUND)
+    asked = [
+        Question(0),
+        Question(0, 1, BACKGROUND),
+        Question(0, 2, BACKGROUND),
+        Question(0, 1, "normal chest."),
+    ]
+    alone, beside, other_case, other_caption = reader.posteriors(asked, print)
     assert np.abs(beside - alone).max() > 1e-3
-    assert np.abs(reader.posterior(0, 2, BACKGROUND) - beside).max() > 1e-4
-    assert np.abs(reader.posterior(0, 1, "normal chest.") - beside).max() > 1e-4
+    assert np.abs(other_case - beside).max() > 1e-4
+    assert np.abs(other_caption - beside).max() > 1e-4
+
+
+def test_read_together_is_read_alone(reader: Reader) -> None:
+    """Prompts of several lengths and, of one length, more than are read together."""
+    asked = [
+        Question(n % 4, (n + 1) % 4, text)
+        for n in range(READ_TOGETHER + 3)
+        for text in (BACKGROUND, "normal chest.")
+    ] + [Question(2)]
+    together = reader.posteriors(asked, print)
+    alone = np.concatenate([reader.posteriors([each], print) for each in asked])
+    assert together == pytest.approx(alone, abs=1e-4)
 
 
 def test_the_prompt_shows_the_case_first_and_asks_what_the_clinic_asks(reader: Reader) -> None:

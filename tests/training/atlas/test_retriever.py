@@ -57,7 +57,7 @@ def test_only_the_head_in_turn_is_trained(side: Side) -> None:
     optimizer = torch.optim.AdamW(train_only(heads, side), lr=0.1)
     queries = torch.nn.functional.normalize(torch.randn(3, 4), dim=1)
     scores = heads(queries, side) @ torch.randn(4, 5)
-    retrieval_loss(scores, torch.randn(3, 5), 0.1).backward()
+    retrieval_loss(scores, torch.randn(3, 5), 0.1).sum().backward()
     optimizer.step()
     changed = {
         name for name, weight in heads.state_dict().items() if (weight != before[name]).any()
