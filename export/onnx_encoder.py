@@ -48,6 +48,9 @@ SOFT_TOKENS = "soft_tokens"
 REPORT_EVERY = 25
 ATTENTION = "aten::scaled_dot_product_attention"
 PROJECTOR_MODULE = "multi_modal_projector"
+PATCHES_AT_ONCE = 512
+"""Through a layer's perceptron, whose middle is four times as wide as the rest. Taking 4,096 so
+costs a tenth less time at float32, a sixteenth less at int8, and 0.1 GB less memory."""
 
 Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Pixels (images, 3, N, N) to soft tokens (images, tokens, text width)."""
@@ -206,12 +209,39 @@ def fused_attention(heads: int) -> Iterator[None]:
         unregister_custom_op_symbolic(ATTENTION, OPSET)
 
 
+@contextmanager
+def perceptrons_in_pieces(tower: Any, patches: int) -> Iterator[None]:
+    """Within it the perceptrons take at most `patches` at a time: each patch goes alone there."""
+    import torch
+
+    def in_pieces(whole: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        def forward(hidden_states: torch.Tensor) -> torch.Tensor:
+            parts = [hidden_states[:, at : at + patches] for at in range(0, count, patches)]
+            return torch.cat([whole(part) for part in parts], dim=1)
+
+        return forward
+
+    count = tower.vision_tower.embeddings.num_positions
+    layers = tower.vision_tower.encoder.layers if count > patches else []
+    perceptrons = [layer.mlp for layer in layers]
+    for each in perceptrons:
+        each.forward = in_pieces(each.forward)
+    try:
+        yield
+    finally:
+        for each in perceptrons:
+            del each.forward
+
+
 def write_graphs(checkpoint: Checkpoint, tower: "torch.nn.Module", folder: Path) -> None:
     """encoder.onnx and encoder.int8.onnx. Raises: OSError."""
     import torch
 
     size = checkpoint.vision["image_size"]
-    with fused_attention(checkpoint.vision["num_attention_heads"]):
+    with (
+        fused_attention(checkpoint.vision["num_attention_heads"]),
+        perceptrons_in_pieces(tower, PATCHES_AT_ONCE),
+    ):
         write_graph(
             tower,
             {PIXELS: torch.zeros(1, 3, size, size)},

@@ -54,6 +54,7 @@ def write_graph(
             dynamic_axes={name: dict(axes) for name, axes in dynamic.items()},
         )
     graph = onnx.load(parts / file.name)
+    name_once(graph.graph)
     add_pre_process_metadata(graph)  # shapes and constants are settled; quantizing would warn
     size_bytes = sum(len(weight.raw_data) for weight in graph.graph.initializer)
     onnx.save_model(
@@ -63,6 +64,21 @@ def write_graph(
         location=weights_of(file).name,
     )
     shutil.rmtree(parts)
+
+
+def name_once(graph: Any) -> None:
+    """Give weights that stand under several names one: torch writes an Identity for each further
+    use, and onnxruntime's quantizer knows only the first for a weight."""
+    weights = {weight.name for weight in graph.initializer}
+    first: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Identity" and (name := node.input[0]) in weights | first.keys():
+            first[node.output[0]] = first.get(name, name)
+    kept = [node for node in graph.node if node.output[0] not in first]
+    for node in kept:
+        node.input[:] = [first.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def weights_of(file: Path) -> Path:

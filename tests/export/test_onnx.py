@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from appliance.release.manifest import (
 )
 from appliance.wiring import open_captioner
 from cpg_store.embed import Embedder
-from export import onnx_file
+from export import onnx_encoder, onnx_file
 from export.__main__ import main
 from export.checkpoint import read_checkpoint
 from export.errors import ExportError
@@ -47,7 +48,7 @@ from training.evaluation.embedder import INSTALLED
 
 WriteRelease = Callable[..., Path]
 
-SIZE, TOKENS, WIDTH = 56, 4, 64
+SIZE, PATCHES, TOKENS, WIDTH = 56, 16, 4, 64
 """Of the published tiny model."""
 TEXTS = ["diabetic retinopathy", "a mole with an irregular border", "Pneumonia of the LEFT lung"]
 
@@ -173,6 +174,31 @@ def test_a_graph_of_more_than_a_file_holds_has_its_weights_beside_it(
     assert (tmp_path / ENCODER).stat().st_size < (tmp_path / f"{ENCODER}.data").stat().st_size
     for name, most in ((ENCODER, 1e-5), (ENCODER_INT8, 0.1)):
         assert relative_error(opened(tmp_path / name, threads=1)(pixels), wanted).max() < most
+
+
+def test_perceptrons_in_pieces_give_the_same_and_copy_no_weight(
+    published: Path,
+    pixels: NDArray[np.float32],
+    wanted: NDArray[np.float32],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint = read_checkpoint(published)
+    sizes = []
+    for patches in (512, 3):
+        monkeypatch.setattr(onnx_encoder, "PATCHES_AT_ONCE", patches)
+        folder = tmp_path / str(patches)
+        folder.mkdir()
+        write_graphs(checkpoint, load_tower(checkpoint), folder)
+        graphs = [onnx.load(folder / name).graph for name in (ENCODER, ENCODER_INT8)]
+        sizes.append([sum(len(w.raw_data) for w in graph.initializer) for graph in graphs])
+        layers = sum(node.op_type == "MultiHeadAttention" for node in graphs[0].node)
+        pieces = sum(node.op_type == "Gelu" for node in graphs[0].node) / layers
+        assert pieces == -(-PATCHES // patches)
+    assert sizes[0] == sizes[1]
+    for name, most in ((ENCODER, 1e-5), (ENCODER_INT8, 0.1)):
+        found = opened(tmp_path / "3" / name, threads=1)(pixels)
+        assert relative_error(found, wanted).max() < most
 
 
 @pytest.mark.parametrize("weight", [127, -127])
