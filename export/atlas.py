@@ -28,7 +28,6 @@ from appliance.release.atlas_files import (
     VECTORS,
     StoredCase,
     read_atlas,
-    read_cases,
     verify_atlas,
     write_atlas_manifest,
 )
@@ -38,6 +37,7 @@ from export.aside import refuse_existing, written_aside
 from export.errors import ExportError
 from training.atlas.material import AtlasMaterial, gather_atlas
 from training.atlas.measure import (
+    K,
     Places,
     least_cosine,
     measure,
@@ -120,6 +120,7 @@ def write_atlas(
     with written_aside(out) as aside:
         say(f"{len(references)} cases")
         cases = _write_cases(order, material, references, sources, data, aside)
+        _refuse_twice(cases)
         vectors = space.cases[references].astype(np.float32)
         np.save(aside / VECTORS, vectors, allow_pickle=False)
         if heads_file is not None:
@@ -143,10 +144,7 @@ def write_atlas(
                 "made_with": {name: version(name) for name in ("numpy", "onnxruntime")},
             },
         )
-        written = read_atlas(aside)
-        verify_atlas(written)
-        if len(list(read_cases(written))) != written.card.cases:
-            raise ExportError(f"{out}: two cases are the same picture; take one out of the data")
+        verify_atlas(read_atlas(aside))
     return out
 
 
@@ -165,11 +163,14 @@ def _heads(file: Path | None, kind: str) -> Heads | None:
 
 
 def _chosen(order: AtlasOrder, material: AtlasMaterial) -> Places:
-    """Places of the cases. Raises: ExportError when none is left."""
+    """Places of the cases. Raises: ExportError when too few are left to be measured."""
     places = reference_places(material, order.per_label)
     kept = [p for p in places if material.rows[p].example.dataset not in order.without]
-    if not kept:
-        raise ExportError("no case is left; name fewer data sets with --without")
+    if len(kept) <= K:
+        raise ExportError(
+            f"{len(kept)} cases are left, and figures need more than {K}; name fewer data sets "
+            "with --without, or a larger --per-label"
+        )
     return np.array(kept)
 
 
@@ -214,6 +215,17 @@ def _write_cases(
     if not start:
         (folder / PICTURES).unlink()
     return cases
+
+
+def _refuse_twice(cases: list[StoredCase]) -> None:
+    first: dict[str, StoredCase] = {}
+    for case in cases:
+        other = first.setdefault(case.case_id, case)
+        if other is not case:
+            raise ExportError(
+                f"{case.source}, row {case.row}: is the same picture as {other.source}, row "
+                f"{other.row}; take one of the two out of the captions"
+            )
 
 
 def small_picture(encoded: bytes) -> bytes:

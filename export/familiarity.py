@@ -29,9 +29,11 @@ are read. With that 0.97. What is still let through is mostly skin with its patc
 96 axes do as well as all 268.
 """
 
+import hashlib
 import io
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +47,18 @@ from appliance.core.labels import DOMAINS
 from appliance.core.ports import Captioner, Picture
 from appliance.release.manifest import read_release
 from appliance.wiring import measure_picture, open_captioner
+from training.datasets import FILES
 from training.evaluation.questions import Question, read_questions
 
 Rows = NDArray[np.float64]
 Say = Callable[[str], None]
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+"""What is done to a picture before it is looked at."""
 
 TRAIN_PER_LABEL = 100
 SHUFFLED_PER_DOMAIN = 100
+KEEP_EVERY = 256
+"""Pictures looked at between two times that they are kept."""
 LIMITED: tuple[str, ...] = ("spread", "dark", "bright", "detail", "grain", "entropy", "one_shade")
 """The measures that have limits; the rest only go into the distance."""
 BEYOND_LIMITS = 0.001
@@ -85,20 +92,31 @@ class Seen:
         return np.hstack([self.features, self.measures])
 
 
-def fit_gate(release: Path, data: Path, threads: int, say: Say) -> dict[str, Any]:
-    """The manifest's `gate`. `release` may be a draft. Raises: DatasetError."""
+def fit_gate(release: Path, data: Path, kept: Path, threads: int, say: Say) -> dict[str, Any]:
+    """The manifest's `gate`. `release` may be a draft. What its encoder makes of each picture
+    stays in the folder `kept`, so that a call that was stopped goes on.
+
+    Raises: DatasetError.
+    """
+    found = read_release(release)
     rng = np.random.default_rng(0)
     train = list(_per_label(read_questions(data, "train"), TRAIN_PER_LABEL, rng))
     val = read_questions(data, "val")
     some = _per_domain(val, SHUFFLED_PER_DOMAIN)
-    with open_captioner(read_release(release), threads) as captioner:
-        say("what the encoder makes of training pictures, as they are and varied")
-        plain = _look(captioner, train, lambda image: image)
-        changed = _look(captioner, train, lambda image: varied(image, rng))
-        say("what it makes of validation pictures, as they are and with shuffled patches")
-        near = _look(captioner, val, lambda image: image)
-        strange = _look(captioner, some, lambda image: shuffled(image, rng))
-    return fit(plain, changed, near, strange)
+    sizes = [(data / f"{name}.parquet").stat().st_size for name in FILES]
+    key = hashlib.sha256(json.dumps([found.card.sha256, sizes]).encode()).hexdigest()[:12]
+    with open_captioner(found, threads) as captioner:
+
+        def seen(name: str, questions: Sequence[Question], change: Change) -> Seen:
+            say(f"what the encoder makes of {len(questions)} {name} pictures")
+            return look(captioner, questions, change, kept / f"{name}-{key}.npy", say)
+
+        return fit(
+            seen("training", train, as_they_are),
+            seen("varied", train, varied),
+            seen("validation", val, as_they_are),
+            seen("shuffled", some, shuffled),
+        )
 
 
 def fit(plain: Seen, changed: Seen, near: Seen, strange: Seen) -> dict[str, Any]:
@@ -156,6 +174,10 @@ def _group(train: Rows, near: Rows, strange: Rows) -> dict[str, Any]:
     }
 
 
+def as_they_are(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return image
+
+
 def varied(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """As another camera, room or hand might have taken it: cropped, lighter, of another tint."""
     width, height = image.size
@@ -194,19 +216,30 @@ def as_picture(image: Image.Image, size: int) -> Picture:
     return Picture(square, size, "", "memory", image.width, image.height, None, measures=measures)
 
 
-def _look(
-    captioner: Captioner,
-    questions: Iterable[Question],
-    change: Callable[[Image.Image], Image.Image],
+def look(
+    captioner: Captioner, questions: Sequence[Question], change: Change, file: Path, say: Say
 ) -> Seen:
-    domains, features, measures = [], [], []
+    """What the gate sees of each question's picture; goes on after those that `file` holds."""
     size = captioner.release.image_size
-    for question in questions:
-        picture = as_picture(change(opened(question)), size)
-        domains.append(question.example.domain)
-        features.append(captioner.features(picture))
-        measures.append([picture.measures[name] for name in MEASURES])
-    return Seen(np.array(domains), np.array(features), np.array(measures))
+    rows: list[list[float]] = np.load(file).tolist() if file.is_file() else []
+    for place in range(len(rows), len(questions)):
+        changed = change(opened(questions[place]), np.random.default_rng(place))
+        picture = as_picture(changed, size)
+        measures = [picture.measures[name] for name in MEASURES]
+        rows.append([*captioner.features(picture), *measures])
+        if len(rows) % KEEP_EVERY == 0 or len(rows) == len(questions):
+            _keep(file, rows)
+            say(f"looked at {len(rows)} of {len(questions)}")
+    values = np.array(rows)
+    domains = np.array([question.example.domain for question in questions])
+    return Seen(domains, values[:, : -len(MEASURES)], values[:, -len(MEASURES) :])
+
+
+def _keep(file: Path, rows: Sequence[Sequence[float]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(".partial.npy")
+    np.save(aside, np.array(rows), allow_pickle=False)
+    aside.rename(file)
 
 
 def _per_label(

@@ -33,7 +33,7 @@ from training.evaluation.questions import read_questions
 from training.evaluation.run import run_evaluation
 from training.evaluation.subject import read_subject
 from training.labels import label_set
-from training.teach.answers import write_whole
+from training.whole_file import write_whole
 
 RESULT = "gate.json"
 PAGE = "gate.html"
@@ -81,7 +81,7 @@ def run_gate(
     write_draft(draft, pair, draft_manifest(model, pair, card, "draft"))
     for side, folder in (("parent", model), ("pair", draft)):
         say(f"asking the {side}")
-        subject = read_subject(folder, None, threads)
+        subject = read_subject(folder, None, threads, full_precision=True)
         run_evaluation(subject, data, SPLIT, per_domain, out / side, say)
     say("comparing soft tokens")
     questions = read_questions(data, SPLIT, EMBEDDED_PER_DOMAIN)

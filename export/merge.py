@@ -35,8 +35,13 @@ PLAIN = {
     "rank_pattern": {},
     "alpha_pattern": {},
     "modules_to_save": None,
+    "lora_bias": False,
+    "alora_invocation_tokens": None,
 }
 """What adapter_config.json must say, where it says it: the rest is not folded in here."""
+BASE_KEPT = (True, False, "gaussian", "orthogonal", "eva", "mica")
+"""Ways to begin an adapter (`init_lora_weights`) that leave the base as it is; PiSSA, OLoRA, CorDA
+and LoftQ change it, and their adapters are of that other base."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,12 @@ def merge(base: Path, adapter: Path, out: Path, say: Callable[[str], None]) -> l
     pairs, trained = read_adapter(adapter)
     shards = weight_files(base)
     made_of = {"base_sha256": weights_hash(base), "adapter_sha256": weights_hash(adapter)}
-    if trained.get("base_sha256") not in (None, made_of["base_sha256"]):
+    if trained.get("base_sha256") is None:
+        raise ExportError(
+            f"{adapter}: no training.json says which base it was trained on; if you are sure that "
+            f'it was {base}, put "base_sha256": "{made_of["base_sha256"]}" into it'
+        )
+    if trained["base_sha256"] != made_of["base_sha256"]:
         raise ExportError(
             f"{adapter} was trained on a base with hash {trained['base_sha256'][:12]}, "
             f"{base} has {made_of['base_sha256'][:12]}; give the base it was trained on"
@@ -121,15 +131,20 @@ def read_adapter(folder: Path) -> tuple[dict[str, LowRank], dict[str, Any]]:
     for key, wanted in PLAIN.items():
         if (said := config.get(key, wanted)) != wanted and (said or wanted):
             raise ExportError(f"{folder}: adapter_config.json says {key} = {said!r}; not merged")
+    if (begun := config.get("init_lora_weights", True)) not in BASE_KEPT:
+        raise ExportError(
+            f"{folder}: adapter_config.json says init_lora_weights = {begun!r}, which changed the "
+            "base; have peft turn it into a plain LoRA (`path_initial_model_for_weight_conversion`)"
+        )
     rank = config["r"]
     scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
     pairs = {}
     for key in sorted(tensors):
-        stem, mark, _ = key.removeprefix("base_model.model.").partition(".lora_A.")
-        if not mark:
-            if ".lora_B." not in key:
-                raise ExportError(f"{folder}: {key} is no LoRA weight; not merged")
+        if key.endswith(".lora_B.weight"):
             continue
+        if not key.endswith(".lora_A.weight"):
+            raise ExportError(f"{folder}: {key} is no LoRA weight; not merged")
+        stem = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
         up = tensors.get(key.replace(".lora_A.", ".lora_B."))
         if up is None:
             raise ExportError(f"{folder}: {key} has no lora_B beside it")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from appliance.core.decision import RISK
+from training.evaluation.table import in_other_words
 
 MODEL_CARD = "MODEL_CARD.md"
 FINEST = 3
@@ -50,7 +51,7 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
 def _figures(manifest: Mapping[str, Any]) -> Iterator[str]:
     evaluation = manifest["evaluation"]
     yield f"\n## Figures\n\n{evaluation['images']} images of the {evaluation['split']} split."
-    yield "Intervals are 95 %.\n"
+    yield "Intervals are 95 %, where pictures of one patient or lesion count as alike.\n"
     yield "| | images | accuracy | balanced accuracy | F1 | findings confirmed |"
     yield "|---|---|---|---|---|---|"
     for domain, scores in evaluation["domains"].items():
@@ -63,7 +64,7 @@ def _figures(manifest: Mapping[str, Any]) -> Iterator[str]:
                 for name in ("accuracy", "balanced_accuracy")
             ),
             f"{scores['f1']:.{FINEST}f}",
-            _interval(findings["share"], findings["share_interval"]) if findings else "",
+            _confirmed(findings) if findings else "",
         ]
         yield f"| {' | '.join(cells)} |"
     if merged := evaluation["fundus_grades_merged"]:
@@ -145,6 +146,12 @@ def _agreement(agreement: Mapping[str, Any]) -> Iterator[str]:
 def _list(title: str, items: Sequence[str]) -> Iterator[str]:
     yield f"\n## {title}\n"
     yield from (f"- {item}" for item in items)
+
+
+def _confirmed(findings: Mapping[str, Any]) -> str:
+    share = findings["share"]
+    words = "none" if share is None else _interval(share, findings["share_interval"])
+    return words + in_other_words(findings)
 
 
 def _interval(value: float, interval: Sequence[float]) -> str:

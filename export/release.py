@@ -88,12 +88,13 @@ def write_release(
     calibration = calibrate(labels, [image.label for image in images], images)
     _write_phrases(images, aside / PHRASES)
     _declare(manifest, aside / PHRASES)
-    manifest["gate"] = fit_gate(aside, data, threads, say)
+    manifest["gate"] = fit_gate(aside, data, answers / "gate", threads, say)
     say("measuring on the test split")
     images = answered("test")
     figures = evaluate(labels, images)
     truth = [image.label for image in images]
-    figures["decisions"] = decision_figures(labels, truth, images, calibration)
+    groups = [image.group for image in images]
+    figures["decisions"] = decision_figures(labels, truth, groups, images, calibration)
 
     manifest["calibration"] = asdict(calibration)
     manifest["evaluation"] = {"split": "test", **figures}

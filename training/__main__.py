@@ -8,6 +8,8 @@ from training.atlas.command import atlas
 from training.evaluation.command import compare, evaluate, report
 from training.evaluation.judging_command import judge
 from training.measured.command import measured
+from training.options import FILE, RUN, captions_option, data_option, say
+from training.plain_errors import plain_errors
 from training.preferences.command import preferences
 from training.qlora.command import qlora
 from training.recipe import read_recipe
@@ -17,36 +19,20 @@ from training.treatment.command import treatment, treatment_optimise
 
 DEMONSTRATION = Path(__file__).parent / "configs" / "demonstration.toml"
 
-data_option = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
-captions_option = click.option(
-    "--captions",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="captions.jsonl, as `measured captions` writes it.",
-)
 config_option = click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     default=DEMONSTRATION,
     show_default="the demonstration model",
     help="Recipe (TOML).",
 )
 run_option = click.option(
     "--run",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=RUN,
     default=Path(".runs/demonstration"),
     show_default=True,
     help="Folder for checkpoints and what the run makes.",
 )
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 @click.group()
@@ -76,8 +62,8 @@ def convnet(data: Path, config: Path, run: Path) -> None:
     """Fine-tune the convolutional network that teaches the tower."""
     from training.convnet import train_convnet
 
-    recipe = read_recipe(config)
-    click.echo(train_convnet(recipe, data, run, say))
+    with plain_errors(OSError):
+        click.echo(train_convnet(read_recipe(config), data, run, say))
 
 
 @main.command()
@@ -89,8 +75,8 @@ def tower(data: Path, captions: Path, config: Path, run: Path) -> None:
     """Train the vision tower as a classifier, from scratch, with the convnet as its teacher."""
     from training.tower import train_tower
 
-    recipe = read_recipe(config)
-    click.echo(train_tower(recipe, data, captions, run, say))
+    with plain_errors(OSError):
+        click.echo(train_tower(read_recipe(config), data, captions, run, say))
 
 
 @main.command()
@@ -102,8 +88,8 @@ def captioner(data: Path, captions: Path, config: Path, run: Path) -> None:
     """Train the base captioner, which describes but knows no label, on the tower."""
     from training.captioner import train_captioner
 
-    recipe = read_recipe(config)
-    click.echo(train_captioner(recipe, data, captions, run, say))
+    with plain_errors(OSError):
+        click.echo(train_captioner(read_recipe(config), data, captions, run, say))
 
 
 if __name__ == "__main__":

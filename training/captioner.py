@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.caption import Caption, caption_json
-from training.checkpoint import Stateful, keep, resume
+from training.checkpoint import Stateful, keep, load_checkpoint, resume
 from training.conversation import Conversation, conversation
 from training.datasets import read_examples
 from training.labels import label_row, label_set
@@ -28,7 +28,8 @@ from training.qlora.material import read_captions
 from training.recipe import Geometry, Recipe
 from training.sampling import draw, sampling_weights
 from training.tokenizer import load_tokenizer, train_tokenizer
-from training.tower import parameter_groups, vision_config, warm_cosine
+from training.tower import TOWER, parameter_groups, vision_config, warm_cosine
+from training.training_set import input_hashes
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +43,20 @@ def train_captioner(
 ) -> Path:
     """Train, resuming from the run's checkpoint if there is one; returns the model's folder.
 
-    Raises: DatasetError.
+    Raises: DatasetError, RecipeError, OSError.
     """
     import torch
 
     settings, geometry = recipe.captioner, recipe.geometry
+    checkpoint = run / "captioner.checkpoint"
+    followed = {
+        "seed": recipe.seed,
+        "geometry": asdict(geometry),
+        "captioner": asdict(settings),
+        **input_hashes(data, captions=captions, tower=run / TOWER),
+    }
+    # Refused, if it is, before the tokenizer of the earlier run is overwritten.
+    load_checkpoint(checkpoint, followed)
     captioned = [each for each in read_captions(captions, data) if each.split == "train"]
     examples = [each.example for each in captioned]
     every, _ = read_examples(data)
@@ -62,7 +72,7 @@ def train_captioner(
 
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build_captioner(geometry, tokenizer, run / "tower.safetensors").to(device)
+    model = build_captioner(geometry, tokenizer, run / TOWER).to(device)
     tower = model.model.vision_tower.requires_grad_(False)
     decoder = torch.nn.ModuleList(
         [model.model.multi_modal_projector, model.model.language_model]  # the head is tied
@@ -73,9 +83,8 @@ def train_captioner(
         fused=True,
     )
     steps = math.ceil(settings.epochs * len(examples) / settings.batch_size)
-    checkpoint = run / "captioner.checkpoint"
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
-    first = resume(checkpoint, asdict(settings), parts)
+    first = resume(checkpoint, followed, parts)
     say(f"captioner: {len(examples)} images, {steps} steps, from {first}, {device}")
 
     started = time.monotonic()
@@ -101,7 +110,7 @@ def train_captioner(
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
-            keep(checkpoint, asdict(settings), parts, step + 1)
+            keep(checkpoint, followed, parts, step + 1)
             rate = (step + 1 - first) * settings.batch_size / (time.monotonic() - started)
             say(f"step {step + 1}/{steps} loss {loss.item():.3f} {rate:.0f} image/s")
     tower.requires_grad_(True)

@@ -1,8 +1,14 @@
 """Checkpoints of a run: written aside and renamed, so that a kill leaves the last whole one."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from training.recipe import RecipeError
+
+Followed = Mapping[str, Any]
+"""What a run goes by: its recipe, and the hashes of what it learns from and begins with."""
 
 
 class Stateful(Protocol):
@@ -12,12 +18,12 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
-def resume(path: Path, recipe: dict[str, Any], parts: dict[str, Stateful]) -> int:
+def resume(path: Path, followed: Followed, parts: dict[str, Stateful]) -> int:
     """Bring `parts` back to where the run stood; returns how many steps it had done, 0 if new.
 
-    Raises: ValueError when it was begun with another recipe.
+    Raises: RecipeError, as `load_checkpoint`.
     """
-    state = load_checkpoint(path, recipe)
+    state = load_checkpoint(path, followed)
     if state is None:
         return 0
     for name, part in parts.items():
@@ -25,35 +31,40 @@ def resume(path: Path, recipe: dict[str, Any], parts: dict[str, Stateful]) -> in
     return int(state["step"])
 
 
-def keep(path: Path, recipe: dict[str, Any], parts: dict[str, Stateful], step: int) -> None:
-    """Keep `parts` of a run that follows `recipe` and has done `step` steps."""
+def keep(path: Path, followed: Followed, parts: dict[str, Stateful], step: int) -> None:
+    """Keep `parts` of a run that has done `step` steps."""
     states = {name: part.state_dict() for name, part in parts.items()}
-    save_checkpoint(path, recipe, {**states, "step": step})
+    save_checkpoint(path, followed, {**states, "step": step})
 
 
-def save_checkpoint(path: Path, recipe: dict[str, Any], state: dict[str, Any]) -> None:
-    """Keep `state` of a run that follows `recipe`."""
+def save_checkpoint(path: Path, followed: Followed, state: dict[str, Any]) -> None:
+    """Keep the `state` of a run."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save({**state, "recipe": recipe}, partial)
+    torch.save({**state, "recipe": dict(followed)}, partial)
     partial.rename(path)
 
 
-def load_checkpoint(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, followed: Followed) -> dict[str, Any] | None:
     """The state last saved at `path`, or None. Tensors and plain values only, never code.
 
-    Raises: ValueError when it was begun with another recipe: optimizers restore their settings
-    from the checkpoint, so an edit would be ignored in silence.
+    Raises: RecipeError when it was begun with another recipe or other inputs: its weights would be
+    passed off as theirs, and optimizers restore their settings from it.
     """
     import torch
 
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe:
-        raise ValueError(f"{path} was begun with another recipe; delete it or use that one")
+    begun = state["recipe"]
+    if begun != followed:
+        other = sorted(key for key in {*begun, *followed} if begun.get(key) != followed.get(key))
+        raise RecipeError(
+            f"{path} was begun with another recipe or other inputs ({', '.join(other)}); bring "
+            "those back, or delete it to begin anew"
+        )
     return state
 
 

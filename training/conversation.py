@@ -25,7 +25,12 @@ class Conversation:
 
 def prompt_ids(tokenizer: Any, image_tokens: int) -> list[int]:
     """The rendered prompt with its soft tokens, beginning-of-sequence first."""
-    before, after = split_prompt()
+    return ids_around_image(tokenizer, image_tokens, *split_prompt())
+
+
+def ids_around_image(tokenizer: Any, image_tokens: int, before: str, after: str) -> list[int]:
+    """A prompt in the two parts between which its image's soft tokens stand, beginning-of-sequence
+    first."""
     soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
     return [
         tokenizer.bos_token_id,

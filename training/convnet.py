@@ -22,17 +22,21 @@ from training.pixels import augment
 from training.recipe import Recipe
 from training.sampling import draw
 from training.tower import classify, log_share, parameter_groups, validation_line, warm_cosine
-from training.training_set import load_training_set
+from training.training_set import input_hashes, load_training_set
 
 if TYPE_CHECKING:
     from training.efficientnet import EfficientNetLite0
 
+CONVNET = "convnet.safetensors"
 WARM_UP_STEPS = 60
 SAVE_EVERY_STEPS = 100
 
 
 def train_convnet(recipe: Recipe, data: Path, run: Path, say: Callable[[str], None]) -> Path:
-    """Train, resuming from the run's checkpoint if there is one; returns the network's file."""
+    """Train, resuming from the run's checkpoint if there is one; returns the network's file.
+
+    Raises: DatasetError, RecipeError.
+    """
     import torch
     import torch.nn.functional as F
     from safetensors.torch import save_file
@@ -52,7 +56,8 @@ def train_convnet(recipe: Recipe, data: Path, run: Path, say: Callable[[str], No
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     checkpoint = run / "convnet.checkpoint"
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
-    first = resume(checkpoint, asdict(settings), parts)
+    followed = {"seed": recipe.seed, "convnet": asdict(settings), **input_hashes(data)}
+    first = resume(checkpoint, followed, parts)
     say(f"convnet: {len(train)} images, {steps} steps, from {first}, {device}")
 
     started = time.monotonic()
@@ -77,14 +82,14 @@ def train_convnet(recipe: Recipe, data: Path, run: Path, say: Callable[[str], No
         optimizer.step()
         done = step + 1
         if done % SAVE_EVERY_STEPS == 0 or done == steps:
-            keep(checkpoint, asdict(settings), parts, done)
+            keep(checkpoint, followed, parts, done)
             rate = (done - first) * settings.batch_size / (time.monotonic() - started)
             line = f"step {done}/{steps} loss {loss.item():.3f} {rate:.0f} image/s"
             if done % (4 * SAVE_EVERY_STEPS) == 0 or done == steps:
                 found = classify(model, pictures.pixels[held], settings.image_size)
                 line += f" {validation_line(labels, target[held], found)}"
             say(line)
-    file = run / "convnet.safetensors"
+    file = run / CONVNET
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
     return file
 

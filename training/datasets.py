@@ -7,13 +7,16 @@ folder that `appliance cases corrections` wrote. No teacher is ever asked about 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from appliance.core.labels import Domain
 from training.labels import label_of_code, label_set
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Split = Literal["train", "val", "test"]
 
@@ -23,6 +26,8 @@ FILES: dict[str, str] = {
     "kermany_cxr": "Kermany 2018, doi:10.17632/rscbjbr9sj, CC BY 4.0",
 }
 """Data set (its file is NAME.parquet) and its terms."""
+ALSO: dict[str, tuple[str, ...]] = {"odir5k": ("caption",), "kermany_cxr": ("subtype",)}
+"""Columns beside those that all have, from which a label follows."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,16 @@ def read_examples(folder: Path) -> tuple[list[Example], int]:
 
     Left out: ODIR's `O` (other findings, no one label) and its `D` rows whose keywords give no
     retinopathy grade.
-    Raises: DatasetError for a missing file, an unknown code, or a group in two splits.
+    Raises: DatasetError for a file or column that is missing or cannot be read, an unknown code,
+    or a group in two splits.
     """
-    import pyarrow.parquet as pq  # training only
-
     labels = label_set()
     examples: list[Example] = []
     left_out = 0
     for dataset in FILES:
         path = folder / f"{dataset}.parquet"
-        if not path.is_file():
-            raise DatasetError(f"data set not found: {path}")
-        table = pq.read_table(path)
-        rows = table.drop_columns(["image"]).to_pylist()
-        for index, row in enumerate(rows):
+        columns = ("label", "group", "split", *ALSO.get(dataset, ()))
+        for index, row in enumerate(_read(path, columns).to_pylist()):
             code = _code(dataset, row)
             if code is None:
                 left_out += 1
@@ -83,7 +84,7 @@ def read_examples(folder: Path) -> tuple[list[Example], int]:
 def read_corrections(folder: Path) -> list[Example]:
     """The captioned images of the clinics' shards in `folder`, which are data sets of their own.
 
-    Raises: DatasetError naming file and line.
+    Raises: DatasetError naming file and line, also for a picture that is not there.
     """
     labels = label_set()
     examples = []
@@ -103,19 +104,26 @@ def read_corrections(folder: Path) -> list[Example]:
                 raise DatasetError(
                     f"{file}: the shard is called {row['dataset']}; give its folder that name back"
                 )
+            picture = file.parent / "images" / f"{example.row:06}.png"
+            if not picture.is_file():
+                raise DatasetError(
+                    f"{file}, line {number}: its picture is missing: {picture}; "
+                    "copy the shard again"
+                )
             examples.append(example)
     return examples
 
 
-def encoded_images(folder: Path, dataset: str) -> list[bytes]:
-    """The encoded image of every row, in row order."""
+def encoded_images(folder: Path, dataset: str) -> dict[int, bytes]:
+    """The encoded image of every row, by its number. Raises: DatasetError."""
     if (folder / dataset).is_dir():
-        return [path.read_bytes() for path in sorted((folder / dataset / "images").glob("*.png"))]
-    import pyarrow.parquet as pq
-
-    column = pq.read_table(folder / f"{dataset}.parquet", columns=["image"])["image"]
-    images: list[bytes] = column.to_pylist()
-    return images
+        pictures = (folder / dataset / "images").glob("[0-9]*.png")
+        return {int(path.stem): path.read_bytes() for path in pictures}
+    path = folder / f"{dataset}.parquet"
+    column = _read(path, ["image"])["image"]
+    if column.null_count:
+        raise DatasetError(f"{path}, row {column.is_null().to_pylist().index(True)}: has no image")
+    return dict(enumerate(column.to_pylist()))
 
 
 def in_split(examples: list[Example], split: Split) -> Iterator[int]:
@@ -133,13 +141,29 @@ def retinopathy_grade(keywords: str) -> str | None:
     return None
 
 
+def _read(path: Path, columns: Sequence[str]) -> "pa.Table":
+    """Raises: DatasetError."""
+    import pyarrow as pa  # training only
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DatasetError(f"data set not found: {path}")
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := sorted({*columns, "image"} - set(file.schema_arrow.names)):
+                raise DatasetError(f"{path}: has no column {', '.join(missing)}")
+            return file.read(columns=list(columns))
+    except (pa.ArrowException, OSError) as exc:
+        raise DatasetError(f"{path}: cannot be read as parquet ({exc}); copy it again") from exc
+
+
 def _code(dataset: str, row: dict[str, Any]) -> str | None:
     if dataset == "kermany_cxr":
         return str(row["subtype"])
     if dataset == "odir5k" and row["label"] == "O":
         return None
     if dataset == "odir5k" and row["label"] == "D":
-        grade = retinopathy_grade(row["caption"])
+        grade = retinopathy_grade(row["caption"] or "")
         return f"D:{grade}" if grade else None
     return str(row["label"])
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from training.processes import processes
 from training.recipe import RecipeError
+from training.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,7 @@ class Looks(Generic[L]):
 
     def _write(self) -> None:
         if self.writes:
-            aside = self.file.with_suffix(".partial")
-            lines = "".join(json.dumps(asdict(each)) + "\n" for each in self.seen)
-            aside.write_text(lines, encoding="utf-8")
-            aside.rename(self.file)
+            write_whole(self.file, "".join(json.dumps(asdict(each)) + "\n" for each in self.seen))
 
 
 def begin(run: Path, recipe: dict[str, Any]) -> bool:

@@ -1,11 +1,14 @@
-"""The figures of an evaluation: accuracy, balanced accuracy, precision, recall, F1, intervals."""
+"""The figures of an evaluation: accuracy, balanced accuracy, precision, recall, F1, intervals.
+
+Images of one group (a patient, a lesion) are alike; only groups count as independent.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.calibration import wilson
+from appliance.core.calibration import share_interval
 from appliance.core.labels import DOMAINS, Domain, LabelSet
 
 
@@ -16,31 +19,35 @@ class Scores:
     images: int
     accuracy: float
     accuracy_interval: tuple[float, float]
-    """Wilson, 95 %."""
+    """95 %, as share_interval."""
     balanced_accuracy: float
     balanced_accuracy_interval: tuple[float, float]
-    """Bootstrap within each label, 95 %; the macro recall's too, which is the same figure."""
+    """Bootstrap of groups, 95 %; the macro recall's too, which is the same figure."""
     precision: float
     precision_interval: tuple[float, float]
-    """Bootstrap within each label, 95 %."""
+    """Bootstrap of groups, 95 %."""
     recall: float
     f1: float
     f1_interval: tuple[float, float]
-    """Bootstrap within each label, 95 %."""
+    """Bootstrap of groups, 95 %."""
     images_by_label: dict[str, int]
     recall_by_label: dict[str, float]
     recall_interval_by_label: dict[str, tuple[float, float]]
-    """Wilson, 95 %."""
+    """95 %, as share_interval."""
     precision_by_label: dict[str, float]
     f1_by_label: dict[str, float]
 
 
 def domain_scores(
-    labels: LabelSet, truth: NDArray[np.int64], found: NDArray[np.int64]
+    labels: LabelSet,
+    truth: NDArray[np.int64],
+    found: NDArray[np.int64],
+    groups: NDArray[np.str_],
 ) -> dict[Domain, Scores]:
     """Figures by the domain of the truth; a label found in another domain is simply wrong.
 
-    `truth` and `found` are positions in `labels`; -1 in `found` is an unreadable answer.
+    `truth` and `found` are positions in `labels`; -1 in `found` is an unreadable answer. `groups`
+    names each image's patient or lesion.
     """
     from sklearn.metrics import precision_recall_fscore_support  # slow to import
 
@@ -51,18 +58,18 @@ def domain_scores(
         inside = np.isin(truth, positions)
         if not inside.any():
             continue
-        y, z = truth[inside], found[inside]
+        y, z, alike = truth[inside], found[inside], groups[inside]
         present = [p for p in positions if (y == p).any()]
         precision, recall, f1, images = precision_recall_fscore_support(
             y, z, labels=present, zero_division=0
         )
-        correct = int((y == z).sum())
-        intervals = _macro_intervals(y, z, present)
+        right = y == z
+        intervals = _macro_intervals(y, z, alike, present)
         here = [labels.names[p] for p in present]
         scores[domain] = Scores(
             images=len(y),
-            accuracy=correct / len(y),
-            accuracy_interval=wilson(correct, len(y)),
+            accuracy=float(right.mean()),
+            accuracy_interval=_share_interval(right, alike),
             balanced_accuracy=float(np.mean(recall)),
             balanced_accuracy_interval=intervals["recall"],
             precision=float(np.mean(precision)),
@@ -73,8 +80,8 @@ def domain_scores(
             images_by_label=dict(zip(here, images.tolist(), strict=True)),
             recall_by_label=dict(zip(here, recall.tolist(), strict=True)),
             recall_interval_by_label={
-                name: wilson(round(r * n), int(n))
-                for name, r, n in zip(here, recall, images, strict=True)
+                name: _share_interval(right[y == p], alike[y == p])
+                for name, p in zip(here, present, strict=True)
             },
             precision_by_label=dict(zip(here, precision.tolist(), strict=True)),
             f1_by_label=dict(zip(here, f1.tolist(), strict=True)),
@@ -97,31 +104,47 @@ def merge_retinopathy(labels: LabelSet, positions: NDArray[np.int64]) -> NDArray
     return merged
 
 
-def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """Exact two-sided p that two models are right equally often on the same images
-    (McNemar 1947, doi:10.1007/BF02295996)."""
-    from scipy.stats import binomtest
+def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_], groups: NDArray[np.str_]) -> float:
+    """Two-sided p that two models are right equally often on the same images: McNemar's test for
+    matched pairs that come in groups (Obuchowski 1998, Stat Med 17:1495; as Yang et al. 2010,
+    doi:10.1002/bimj.201000035, write it)."""
+    from scipy.stats import chi2
 
-    gained, lost = int((~before & after).sum()), int((before & ~after).sum())
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    names, group_of = np.unique(groups, return_inverse=True)
+    change = np.bincount(group_of, after.astype(float) - before)
+    if not change.any():
+        return 1.0
+    shrunk = (len(names) - 1) / len(names)
+    return float(chi2.sf(shrunk * change.sum() ** 2 / (change**2).sum(), 1))
+
+
+def _share_interval(right: NDArray[np.bool_], groups: NDArray[np.str_]) -> tuple[float, float]:
+    return share_interval(right.tolist(), groups.tolist())
 
 
 def _macro_intervals(
-    truth: NDArray[np.int64], found: NDArray[np.int64], present: list[int], resamples: int = 1000
+    truth: NDArray[np.int64],
+    found: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    present: list[int],
+    resamples: int = 1000,
 ) -> dict[str, tuple[float, float]]:
-    """Of macro recall, precision and F1: each label's images are drawn again from themselves, so
-    that what they are found as is multinomial."""
+    """Of macro recall, precision and F1: each label's groups are drawn again from themselves, so
+    that no label goes missing. Of a group with images of two labels, each label has those of its
+    own, drawn apart."""
     rng = np.random.default_rng(0)
     drawn = []
     for label in present:
-        hits = found[truth == label]
-        counts = [int((hits == other).sum()) for other in present]
-        shares = np.array([*counts, len(hits) - sum(counts)]) / len(hits)
-        drawn.append(rng.multinomial(len(hits), shares, resamples)[:, :-1])
+        inside = truth == label
+        names, group_of = np.unique(groups[inside], return_inverse=True)
+        table = np.zeros((len(names), len(present) + 1), np.int64)  # last: found as none of them
+        column = np.array([present.index(p) if p in present else -1 for p in found[inside]])
+        np.add.at(table, (group_of, column), 1)
+        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+        drawn.append(times @ table)
     confusion = np.stack(drawn, 1)  # (resamples, true label, found label)
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    images = np.array([(truth == label).sum() for label in present])
-    named = confusion.sum(1)
+    images, named = confusion.sum(2), confusion.sum(1)[:, :-1]
     figures = {
         "recall": right / images,
         "precision": right / np.maximum(named, 1),

@@ -1,15 +1,13 @@
 """Pixels for training: every image decoded once, then batches with augmentation that keeps the
 caption true.
 
-Skin and fundus pictures have no up or side that a caption names, so they turn and mirror freely.
-A chest radiograph does not: mirroring moves the heart.
+Skin and fundus pictures have no up or side that a measured caption names, so they turn and mirror
+freely. A chest radiograph does not: mirroring moves the heart.
 """
 
 import hashlib
-import io
 import math
 from collections.abc import Sequence
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import FILES, Example, encoded_images
+from training.datasets import FILES, DatasetError, Example, encoded_images
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +32,7 @@ def load_pixels(folder: Path, examples: Sequence[Example], run: Path) -> NDArray
 
     Decoded on the first call (13 s for 21,000 images on two cores), then mapped from a file of
     `run` that is named by the examples and the sizes of their data sets' files.
+    Raises: DatasetError for an image that cannot be read.
     """
     sizes = [(folder / f"{dataset}.parquet").stat().st_size for dataset in FILES]
     held = repr((CACHE_SIZE, sizes, [(example.dataset, example.row) for example in examples]))
@@ -42,9 +41,8 @@ def load_pixels(folder: Path, examples: Sequence[Example], run: Path) -> NDArray
         cache.parent.mkdir(parents=True, exist_ok=True)
         images = {dataset: encoded_images(folder, dataset) for dataset in FILES}
         with get_context("spawn").Pool() as pool:  # torch may have threads by now
-            encoded = (images[example.dataset][example.row] for example in examples)
-            decode = partial(decode_square, size=CACHE_SIZE)
-            pixels = np.stack(list(pool.imap(decode, encoded, chunksize=64)))
+            pairs = ((example, images[example.dataset][example.row]) for example in examples)
+            pixels = np.stack(list(pool.imap(_kept, pairs, chunksize=64)))
         aside = cache.with_suffix(".partial.npy")
         np.save(aside, pixels)
         aside.rename(cache)
@@ -56,8 +54,28 @@ def decode_square(encoded: bytes, size: int) -> NDArray[np.uint8]:
     """RGB of one image squashed to (size, size, 3), bilinear, as at the clinic."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    from appliance.wiring import decode_picture  # slow to import
+
+    image = decode_picture(encoded)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def decoded(example: Example, encoded: bytes, size: int) -> NDArray[np.uint8]:
+    """The same, of an example. Raises: DatasetError naming its row when it is no image."""
+    from PIL import Image
+
+    try:
+        return decode_square(encoded, size)
+    # Pillow's own, SyntaxError (a broken PNG) among them
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as exc:
+        raise DatasetError(
+            f"{example.dataset}, row {example.row}: the image cannot be read ({exc}); "
+            "replace it, or take its row out"
+        ) from exc
+
+
+def _kept(pair: tuple[Example, bytes]) -> NDArray[np.uint8]:
+    return decoded(*pair, CACHE_SIZE)
 
 
 def plain(pixels: NDArray[np.uint8], size: int) -> "torch.Tensor":
@@ -81,8 +99,9 @@ def augment(
 ) -> "torch.Tensor":
     """As `plain`, with random turn, zoom, shift, light and colour.
 
-    Where `upright` (chest): turned by 12 degrees at most, never mirrored, colour left alone; and
-    where `gentle` so little moved that what a caption says of the zones of the chest stays true.
+    Where `upright` (chest, or a caption that may name a side): turned by 12 degrees at most, never
+    mirrored, colour left alone; and where `gentle` so little moved that what a caption says of the
+    zones of the chest stays true.
     """
     import torch
     import torch.nn.functional as F

@@ -1,6 +1,11 @@
 """Which of several processes this is, as `accelerate launch` started them."""
 
+from datetime import timedelta
 from typing import Any
+
+LONGEST_WAIT = timedelta(hours=24)
+"""While one process looks through all pictures, the others wait for what it makes; by itself NCCL
+ends a wait after ten minutes."""
 
 
 def processes() -> Any:
@@ -9,4 +14,4 @@ def processes() -> Any:
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)

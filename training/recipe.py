@@ -1,6 +1,7 @@
 """The settings of a training run, read from a committed TOML; no defaults hide here."""
 
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,9 @@ from typing import Any, TypeVar
 from appliance.core.labels import Domain
 
 T = TypeVar("T")
+
+Claim = tuple[bool, str]
+"""What must hold of a recipe, and what is said when it does not."""
 
 
 class RecipeError(ValueError):
@@ -122,6 +126,34 @@ def read_toml(path: Path, kind: type[T], sections: dict[str, type[Any]]) -> T:
     for key, section in sections.items():
         table[key] = build(section, table.get(key, {}), f"{path}: [{key}]")
     return build(kind, table, str(path))
+
+
+def require(path: Path, claims: Iterable[Claim]) -> None:
+    """Raises: RecipeError with the first that does not hold."""
+    for holds, problem in claims:
+        if not holds:
+            raise RecipeError(f"{path}: {problem}")
+
+
+def count_claims(counts: Mapping[str, object]) -> list[Claim]:
+    """That these settings, by name, are whole numbers above 0."""
+    return [
+        (type(value) is int and value > 0, f"{key} is not a whole number above 0")
+        for key, value in counts.items()
+    ]
+
+
+def amount_claims(amounts: Mapping[str, object]) -> list[Claim]:
+    """That these settings, by name, are numbers from 0 up."""
+    return [
+        (type(value) in (int, float) and value >= 0, f"{key} is not a number from 0 up")  # type: ignore[operator]
+        for key, value in amounts.items()
+    ]
+
+
+def choice_claim(key: str, value: object, allowed: Sequence[str]) -> Claim:
+    """That a setting is one of these."""
+    return value in allowed, f"{key} is not one of {', '.join(allowed)}"
 
 
 def build(kind: type[T], table: dict[str, Any], where: str) -> T:

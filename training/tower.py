@@ -29,12 +29,13 @@ from training.metrics import domain_scores, merge_retinopathy
 from training.pixels import augment, plain
 from training.recipe import Geometry, Recipe
 from training.sampling import draw
-from training.training_set import TrainingSet, load_training_set
+from training.training_set import TrainingSet, input_hashes, load_training_set
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+TOWER = "tower.safetensors"
 WARM_UP_STEPS = 150
 SAVE_EVERY_STEPS = 250
 
@@ -44,14 +45,14 @@ def train_tower(
 ) -> Path:
     """Train, resuming from the run's checkpoint if there is one; returns the tower's file.
 
-    Raises: DatasetError.
+    Raises: DatasetError, RecipeError, OSError.
     """
     import torch
     import torch.nn.functional as F
     from safetensors.torch import save_file
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    from training.convnet import load_convnet
+    from training.convnet import CONVNET, load_convnet
     from training.distillation import Hints, ask
 
     settings, geometry = recipe.tower, recipe.geometry
@@ -63,7 +64,7 @@ def train_tower(
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_classifier(geometry, len(labels)).to(device)
-    teacher = load_convnet(run / "convnet.safetensors", len(labels)).to(device)
+    teacher = load_convnet(run / CONVNET, len(labels)).to(device)
     hints = Hints(geometry).to(device)
     gauge = torch.nn.Linear(geometry.vision_width, levels.shape[1] * len(LEVELS)).to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay))
@@ -88,7 +89,13 @@ def train_tower(
         "gauge": gauge,
         "optimizer": optimizer,
     }
-    first = resume(checkpoint, asdict(settings), parts)
+    followed = {
+        "seed": recipe.seed,
+        "geometry": asdict(geometry),
+        "tower": asdict(settings),
+        **input_hashes(data, captions=captions, convnet=run / CONVNET),
+    }
+    first = resume(checkpoint, followed, parts)
     say(
         f"tower: {len(train)} images, {pictures.left_out} left out, "
         f"{steps} steps, from {first}, {device}"
@@ -128,14 +135,14 @@ def train_tower(
         average.update_parameters(model)
         done = step + 1
         if done % SAVE_EVERY_STEPS == 0 or done == steps:
-            keep(checkpoint, asdict(settings), parts, done)
+            keep(checkpoint, followed, parts, done)
             speed = (done - first) * settings.batch_size / (time.monotonic() - started)
             line = f"step {done}/{steps} loss {loss.item():.3f} {speed:.0f} image/s"
             if done % (4 * SAVE_EVERY_STEPS) == 0 or done == steps:
                 found = classify(average.module, pictures.pixels[held], geometry.image_size)
                 line += f" {validation_line(labels, target[held], found)}"
             say(line)
-    file = run / "tower.safetensors"
+    file = run / TOWER
     save_file({k: v.contiguous() for k, v in average.module.state_dict().items()}, file)
     return file
 
@@ -267,12 +274,14 @@ def log_share(pictures: TrainingSet) -> "torch.Tensor":
 def validation_line(labels: LabelSet, truth: NDArray[np.int64], scores: NDArray[np.float32]) -> str:
     """Balanced accuracy a domain, and of the fundus with its three worst grades as one."""
     found = scores.argmax(1)
+    alone = np.arange(len(truth)).astype(str)  # groups matter to the intervals only
     figures: dict[str, float] = {
         domain: scored.balanced_accuracy
-        for domain, scored in domain_scores(labels, truth, found).items()
+        for domain, scored in domain_scores(labels, truth, found, alone).items()
     }
-    merged = [merge_retinopathy(labels, positions) for positions in (truth, found)]
-    figures["fundus, merged"] = domain_scores(labels, *merged)["fundus"].balanced_accuracy
+    truth, found = (merge_retinopathy(labels, positions) for positions in (truth, found))
+    merged = domain_scores(labels, truth, found, alone)
+    figures["fundus, merged"] = merged["fundus"].balanced_accuracy
     return "val " + ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items())
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.labels import Domain
-from training.datasets import Example, in_split, read_examples
-from training.labels import label_set
+from appliance.release.manifest import hash_file
+from training.datasets import FILES, Example, in_split, read_examples
+from training.labels import TABLE, label_set
 from training.pixels import load_pixels
 from training.sampling import sampling_weights
 
@@ -31,6 +32,16 @@ class TrainingSet:
     """How likely each example of `train` is drawn."""
     left_out: int
     """Rows of the data sets that no single label describes."""
+
+
+def input_hashes(data: Path, **others: Path) -> dict[str, str]:
+    """By name the SHA-256 of all that a run learns from: data sets, label table and `others`.
+
+    Raises: OSError.
+    """
+    sets = {dataset: data / f"{dataset}.parquet" for dataset in FILES}
+    inputs = {**sets, "labels": TABLE, **others}
+    return {f"{name}_sha256": hash_file(file) for name, file in inputs.items()}
 
 
 def load_training_set(

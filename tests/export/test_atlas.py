@@ -45,8 +45,12 @@ def atlas_run(data: Path, captions: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def write(data: Path, captions: Path, atlas_run: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
-    def written(pictures: Carried = "open", **options: object) -> Path:
-        order = AtlasOrder("tiny", pictures, None, **options)  # type: ignore[arg-type]
+    def written(
+        pictures: Carried = "open",
+        per_label: int | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Path:
+        order = AtlasOrder("tiny", pictures, per_label, without)
         heads = atlas_run / "heads.npz"
         place = tmp_path / f"atlas-{pictures}"
         return write_atlas(order, BUILT_IN, heads, data, captions, atlas_run, place, 1, quiet)
@@ -93,8 +97,42 @@ def test_cases_are_of_the_training_split_each_with_a_unit_vector(write) -> None:
 def test_a_data_set_may_be_left_out(write) -> None:  # type: ignore[no-untyped-def]
     files = read_atlas(write(without=frozenset({"odir5k"})))
     assert {source.name for source in files.card.sources} == {"ham10000", "kermany_cxr"}
-    with pytest.raises(ExportError, match="no case is left"):
+    with pytest.raises(ExportError, match="0 cases are left, and figures need more than 5"):
         write("none", without=frozenset(read_sources()))
+
+
+def test_as_few_cases_as_are_looked_at_are_refused(write) -> None:  # type: ignore[no-untyped-def]
+    without = frozenset({"odir5k", "ham10000"})
+    with pytest.raises(ExportError, match=r"3 cases are left.*--per-label"):
+        write("none", per_label=1, without=without)
+
+
+def test_a_picture_that_is_there_twice_is_named(
+    data: Path, captions: Path, atlas_run: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    twice = shutil.copytree(data, tmp_path / "twice")
+    table = pq.read_table(twice / "kermany_cxr.parquet")
+    images = table["image"].to_pylist()
+    first, second, *_ = (
+        n for n, split in enumerate(table["split"].to_pylist()) if split == "train"
+    )
+    images[second] = images[first]
+    place = table.schema.get_field_index("image")
+    pq.write_table(
+        table.set_column(place, "image", pa.array(images)), twice / "kermany_cxr.parquet"
+    )
+    order, out = AtlasOrder("tiny", "none", None), tmp_path / "out"
+    heads = atlas_run / "heads.npz"
+    with pytest.raises(
+        ExportError, match=f"row {second}: is the same picture as kermany_cxr, row {first};"
+    ):
+        write_atlas(order, BUILT_IN, heads, twice, captions, tmp_path / "run", out, 1, quiet)
+    assert not out.exists()
 
 
 def test_a_release_without_heads_is_refused(

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from appliance.core.gate import MEASURES, Refusal, read_gate, refusal, unfamiliar
+from appliance.core.ports import Captioner, Picture, Reading, ReleaseCard
 from appliance.release.manifest import read_release
 from appliance.release.shelf import BUILT_IN
 from appliance.wiring import open_captioner
-from export.familiarity import Seen, fit, shuffled, varied
+from export.familiarity import KEEP_EVERY, Seen, fit, look, shuffled, varied
 from tests.benchmarks.twins import twin_fates
 from training.evaluation.questions import read_questions
 
@@ -84,6 +85,41 @@ def test_limits_are_the_widest_of_the_domains(said: dict[str, Any]) -> None:
 
 def test_the_same_pictures_give_the_same_gate(said: dict[str, Any]) -> None:
     assert said == fit(seen(150, 0), seen(150, 1, 1.2), seen(200, 2), seen(50, 3, 30.0))
+
+
+class Encoder(Captioner):
+    """Sees the mean colour, and is killed after so many pictures."""
+
+    def __init__(self, killed_after: int | None = None) -> None:
+        self.looked = 0
+        self.killed_after = killed_after
+
+    @property
+    def release(self) -> ReleaseCard:
+        return read_release(BUILT_IN).card
+
+    def features(self, picture: Picture) -> tuple[float, ...]:
+        if self.looked == self.killed_after:
+            raise KeyboardInterrupt
+        self.looked += 1
+        return tuple(np.frombuffer(picture.rgb, np.uint8).reshape(-1, 3).mean(0).tolist())
+
+    def read(self, picture: Picture, *, anew: bool = False) -> Reading:
+        raise AssertionError("nobody asks")
+
+
+def test_looking_that_was_stopped_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
+    questions = read_questions(data, "train")
+    questions = [questions[n % len(questions)] for n in range(KEEP_EVERY + 20)]
+    file = tmp_path / "kept" / "varied.npy"
+    with pytest.raises(KeyboardInterrupt):
+        look(Encoder(killed_after=KEEP_EVERY + 5), questions, varied, file, print)
+    again = Encoder()
+    resumed = look(again, questions, varied, file, print)
+    assert again.looked == 20
+    whole = look(Encoder(), questions, varied, tmp_path / "whole.npy", print)
+    assert np.array_equal(resumed.values, whole.values)
+    assert np.array_equal(resumed.domains, whole.domains)
 
 
 def test_a_varied_radiograph_stays_grey_and_a_photograph_keeps_its_colour() -> None:

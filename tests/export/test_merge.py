@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from export import merge as merging
 from export.errors import ExportError
 from export.merge import REPORT, WEIGHTS, merge
+from training.adapted import write_made_of
 from training.checkpoint import weights_hash
 
 DECODER = r".*language_model.*\.(q_proj|down_proj)"
@@ -40,6 +41,7 @@ def adapted(model: Path, targets: str) -> Any:
 def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     adapted(model, f"({DECODER})|({TOWER})").save_pretrained(folder)
+    write_made_of(folder, {"base_sha256": weights_hash(model)})
     return folder
 
 
@@ -78,11 +80,12 @@ def test_the_rest_of_the_folder_comes_along_and_the_report_stays(
     }
 
 
-def test_bfloat16_keeps_its_layout(model: Path, adapter: Path, tmp_path: Path) -> None:
+def test_bfloat16_keeps_its_layout(model: Path, changed: Path, tmp_path: Path) -> None:
     base = shutil.copytree(model, tmp_path / "base")
     tensors = {k: v.bfloat16() for k, v in load_file(model / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    merge(base, adapter, tmp_path / "merged", silent)
+    write_made_of(changed, {"base_sha256": weights_hash(base)})
+    merge(base, changed, tmp_path / "merged", silent)
     found = load_file(tmp_path / "merged" / "model.safetensors")
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
     name = next(
@@ -90,14 +93,14 @@ def test_bfloat16_keeps_its_layout(model: Path, adapter: Path, tmp_path: Path) -
         for name in found
         if name.endswith("layers.0.self_attn.q_proj.weight") and "vision" not in name
     )
-    lora = load_file(adapter / WEIGHTS)
+    lora = load_file(changed / WEIGHTS)
     key = "base_model.model.model.language_model.layers.0.self_attn.q_proj"
     change = lora[f"{key}.lora_B.weight"] @ lora[f"{key}.lora_A.weight"] * 6 / 4
     assert found[name].equal((tensors[name].float() + change).bfloat16())
 
 
 def test_a_stopped_merge_goes_on_with_the_next_shard(
-    model: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, changed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = shutil.copytree(model, tmp_path / "base")
     tensors = sorted(load_file(base / "model.safetensors").items())
@@ -105,7 +108,8 @@ def test_a_stopped_merge_goes_on_with_the_next_shard(
     half = len(tensors) // 2
     save_file(dict(tensors[:half]), base / "model-1-of-2.safetensors")
     save_file(dict(tensors[half:]), base / "model-2-of-2.safetensors")
-    merge(base, adapter, tmp_path / "whole", silent)
+    write_made_of(changed, {"base_sha256": weights_hash(base)})
+    merge(base, changed, tmp_path / "whole", silent)
 
     once = merging._merge_shard
 
@@ -116,7 +120,7 @@ def test_a_stopped_merge_goes_on_with_the_next_shard(
 
     monkeypatch.setattr(merging, "_merge_shard", stopped)
     with pytest.raises(KeyboardInterrupt):
-        merge(base, adapter, tmp_path / "merged", silent)
+        merge(base, changed, tmp_path / "merged", silent)
     assert not (tmp_path / "merged").exists()
 
     asked = []
@@ -126,7 +130,7 @@ def test_a_stopped_merge_goes_on_with_the_next_shard(
         return once(shard, *rest)
 
     monkeypatch.setattr(merging, "_merge_shard", counted)
-    changes = merge(base, adapter, tmp_path / "merged", silent)
+    changes = merge(base, changed, tmp_path / "merged", silent)
     assert asked == ["model-2-of-2.safetensors"]
     assert len(changes) == 6
     for shard in ("model-1-of-2.safetensors", "model-2-of-2.safetensors"):
@@ -140,6 +144,21 @@ def test_another_base_is_refused(model: Path, changed: Path, tmp_path: Path) -> 
         merge(model, changed, tmp_path / "merged", silent)
 
 
+def test_an_adapter_of_an_unnamed_base_is_refused(
+    model: Path, changed: Path, tmp_path: Path
+) -> None:
+    write_made_of(changed, {})
+    with pytest.raises(ExportError, match="says which base it was trained on"):
+        merge(model, changed, tmp_path / "merged", silent)
+    (changed / "training.json").unlink()
+    with pytest.raises(ExportError, match="says which base it was trained on") as caught:
+        merge(model, changed, tmp_path / "merged", silent)
+    assert not (tmp_path / "merged").exists()
+    named = str(caught.value).partition(", put ")[2].removesuffix(" into it")
+    (changed / "training.json").write_text(f"{{{named}}}", "utf-8")
+    merge(model, changed, tmp_path / "merged", silent)
+
+
 def test_an_untrained_adapter_is_refused(model: Path, changed: Path, tmp_path: Path) -> None:
     zero = {k: v * 0 for k, v in load_file(changed / WEIGHTS).items()}
     save_file(zero, changed / WEIGHTS)
@@ -150,8 +169,10 @@ def test_an_untrained_adapter_is_refused(model: Path, changed: Path, tmp_path: P
 def test_a_lost_vision_adapter_is_refused(model: Path, changed: Path, tmp_path: Path) -> None:
     kept = {k: v for k, v in load_file(changed / WEIGHTS).items() if "vision_tower" not in k}
     save_file(kept, changed / WEIGHTS)
-    said = {"recipe": {"adapter": {"vision": "tuned"}}}
-    (changed / "training.json").write_text(json.dumps(said), "utf-8")
+    write_made_of(
+        changed,
+        {"base_sha256": weights_hash(model), "recipe": {"adapter": {"vision": "tuned"}}},
+    )
     with pytest.raises(ExportError, match="no vision weight changed"):
         merge(model, changed, tmp_path / "merged", silent)
 
@@ -166,7 +187,16 @@ def test_an_adapter_for_another_model_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("use_dora", True), ("modules_to_save", ["lm_head"]), ("bias", "all")]
+    ("key", "value"),
+    [
+        ("use_dora", True),
+        ("modules_to_save", ["lm_head"]),
+        ("bias", "all"),
+        ("lora_bias", True),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "pissa_niter_4"),
+        ("alora_invocation_tokens", [5, 6]),
+    ],
 )
 def test_what_is_not_folded_in_is_refused(
     key: str, value: object, model: Path, changed: Path, tmp_path: Path
@@ -174,6 +204,24 @@ def test_what_is_not_folded_in_is_refused(
     config = json.loads((changed / "adapter_config.json").read_text("utf-8"))
     (changed / "adapter_config.json").write_text(json.dumps({**config, key: value}), "utf-8")
     with pytest.raises(ExportError, match=key):
+        merge(model, changed, tmp_path / "merged", silent)
+
+
+def test_a_start_that_leaves_the_base_as_it_is_is_merged(
+    model: Path, changed: Path, tmp_path: Path
+) -> None:
+    config = json.loads((changed / "adapter_config.json").read_text("utf-8"))
+    config["init_lora_weights"] = "gaussian"
+    (changed / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+    assert merge(model, changed, tmp_path / "merged", silent)
+
+
+def test_a_weight_that_is_no_a_or_b_is_refused(model: Path, changed: Path, tmp_path: Path) -> None:
+    weights = load_file(changed / WEIGHTS)
+    name = next(name for name in weights if "lora_B" in name)
+    bias = name.replace("lora_B.weight", "lora_B.bias")
+    save_file({**weights, bias: torch.ones(4)}, changed / WEIGHTS)
+    with pytest.raises(ExportError, match=r"lora_B\.bias is no LoRA weight"):
         merge(model, changed, tmp_path / "merged", silent)
 
 

@@ -31,7 +31,7 @@ from appliance.wiring import open_captioner
 from export.__main__ import main
 from export.errors import ExportError
 from export.gate import RESULT
-from export.model_card import MODEL_CARD
+from export.model_card import MODEL_CARD, model_card
 from export.onnx_encoder import write_encoder
 from tests.export.conftest import set_found
 from training.checkpoint import weights_hash
@@ -134,6 +134,14 @@ def test_the_card_says_the_manifests_figures_and_failures(release: Path) -> None
     assert f"| same label | {manifest['agreement']['same_label']:.5g} | 0.995 |" in card
 
 
+def test_the_card_of_a_model_taught_in_other_words_says_so(release: Path) -> None:
+    manifest = dict(read_release(release).manifest)
+    unchecked = {"stated": 0, "confirmed": 0, "unknown": 12, "share": None, "share_interval": None}
+    findings = {**manifest["evaluation"]["findings"], "skin": unchecked}
+    manifest["evaluation"] = {**manifest["evaluation"], "findings": findings}
+    assert "| none; 12 in other words |" in model_card(manifest)
+
+
 def test_a_release_that_was_stopped_goes_on_with_the_answers_it_has(
     write: WriteRelease, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +157,7 @@ def test_a_release_that_was_stopped_goes_on_with_the_answers_it_has(
     assert not out.exists()
     said: list[str] = []
     write(out, say=said.append)
-    assert not any("to ask about" in line for line in said)
+    assert not any("to ask about" in line or "looked at" in line for line in said)
     assert manifest_of(out) == manifest_of(release)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -11,11 +11,12 @@ from click.testing import CliRunner, Result
 from appliance.core.caption import Caption, caption_json
 from appliance.core.labels import DOMAINS
 from tests.training.teach.scripted_endpoint import KEY, Play, Request, completion
-from training.evaluation.answered import AnsweredImage, Findings, Header, open_answers
+from training.evaluation.answered import AnsweredImage, Header, open_answers
 from training.evaluation.embedder import INSTALLED, POOLING
 from training.evaluation.judged import QUESTION, Metric
 from training.evaluation.judging_command import judge
 from training.labels import label_set, label_table
+from training.measured.caption import Checked
 
 LABELS = label_set()
 KEY_VARIABLE = "JUDGE_TEST_KEY"
@@ -108,6 +109,7 @@ def write_evaluation(folder: Path, texts: Mapping[str, str | None]) -> Path:
         labels=LABELS.names,
         domains=tuple(label.domain for label in LABELS),
         temperatures=dict.fromkeys(DOMAINS, 1.0),
+        prompt_version=1,
     )
     lines = []
     with open_answers(folder, header) as answers:
@@ -117,12 +119,13 @@ def write_evaluation(folder: Path, texts: Mapping[str, str | None]) -> Path:
                 AnsweredImage(
                     dataset="made-up",
                     row=row,
+                    group=str(row),
                     domain=LABELS.domain_of(label),
                     label=label,
                     found=label,
                     text=caption_json(caption) if text is None else text,
                     label_scores=(0.0,) * len(LABELS),
-                    findings=Findings(0, 0),
+                    findings=Checked(0, 0, 0),
                     strata={},
                 )
             )

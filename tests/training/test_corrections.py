@@ -20,7 +20,12 @@ from appliance.edges.case_export import Shard, export_corrections
 from appliance.edges.case_store import CaseStore
 from appliance.errors import CaseError
 from tests.training.tiny import every_label, write_datasets
-from training.datasets import DatasetError, encoded_images, read_examples
+from training.datasets import (
+    DatasetError,
+    encoded_images,
+    read_corrections,
+    read_examples,
+)
 from training.labels import label_row, label_set
 from training.qlora.material import read_captions
 from training.teach.recipe import read_teach_recipe
@@ -178,6 +183,20 @@ def test_of_one_picture_the_newest_verdict_counts(tmp_path: Path) -> None:
         database.close()
         shard = export_corrections(store, tmp_path, lambda sha256: None)
     assert (shard.accepted, shard.rejected) == (0, 1), "asked about in February, not in January"
+
+
+def test_a_picture_that_was_lost_on_the_way_is_named_and_moves_no_other(
+    shard: Shard, data: Path
+) -> None:
+    captioned = sorted(row["row"] for row in rows(shard, "captions.jsonl"))
+    [rejected] = rows(shard, "rejects.jsonl")
+    before = encoded_images(data, shard.dataset)
+    for row in (rejected["row"], captioned[0]):
+        (shard.folder / "images" / f"{row:06}.png").unlink()
+    assert encoded_images(data, shard.dataset) == {captioned[1]: before[captioned[1]]}
+    lost = rf"captions\.jsonl, line 1: its picture is missing: .*/{captioned[0]:06}\.png"
+    with pytest.raises(DatasetError, match=lost):
+        read_corrections(data)
 
 
 def test_with_nothing_judged_nothing_is_written(tmp_path: Path) -> None:

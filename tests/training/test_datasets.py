@@ -1,8 +1,10 @@
 """Claims about reading the data sets: what becomes an example, and what is refused."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.training.tiny import HELD_BACK, IN_TRAIN, every_label, picture, write_datasets
@@ -78,6 +80,36 @@ def test_rows_left_out_do_not_shift_the_rows_of_those_kept(tmp_path: Path) -> No
     rows["odir5k"].insert(0, dict(rows["odir5k"][0], group="other", label="O"))
     examples, _ = read_examples(write_datasets(tmp_path, rows))
     assert min(example.row for example in examples if example.dataset == "odir5k") == 1
+
+
+def test_a_file_that_broke_off_or_lacks_a_column_is_named(tmp_path: Path) -> None:
+    folder = write_datasets(tmp_path, every_label())
+    whole = (folder / "odir5k.parquet").read_bytes()
+    (folder / "odir5k.parquet").write_bytes(whole[:-50])
+    for read in (read_examples, lambda folder: encoded_images(folder, "odir5k")):
+        with pytest.raises(
+            DatasetError, match=r"odir5k\.parquet: cannot be read .*; copy it again"
+        ):
+            read(folder)
+    for column in ("split", "caption", "image"):
+        table = pq.read_table(io.BytesIO(whole)).drop_columns([column])
+        pq.write_table(table, folder / "odir5k.parquet")
+        with pytest.raises(DatasetError, match=rf"odir5k\.parquet: has no column {column}$"):
+            read_examples(folder)
+
+
+def test_a_row_without_keywords_has_no_grade_and_one_without_a_picture_is_named(
+    tmp_path: Path,
+) -> None:
+    rows = every_label()
+    place = len(rows["odir5k"])
+    rows["odir5k"].append(
+        dict(rows["odir5k"][0], group="other", label="D", caption=None, image=None)
+    )
+    folder = write_datasets(tmp_path, rows)
+    assert read_examples(folder)[1] == 1
+    with pytest.raises(DatasetError, match=rf"odir5k\.parquet, row {place}: has no image"):
+        encoded_images(folder, "odir5k")
 
 
 def test_an_unknown_code_is_an_error_naming_file_and_row(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.training.measured_drawings import Picture, blob, disc, grained, retin
 from training.labels import label_set, label_table
 from training.measured.caption import (
     MAX_STATED,
+    Checked,
     confirmed,
     evidence,
     measured_caption,
@@ -41,8 +42,9 @@ def test_a_measured_caption_is_confirmed_whole_by_its_own_picture(
 ) -> None:
     caption = measured_caption(label, picture)
     assert caption.label == label
-    borne_out, count = confirmed(caption, picture, domain)
-    assert borne_out == count == len(split_phrases(caption.key_findings)) > 0
+    count = len(split_phrases(caption.key_findings))
+    assert count > 0
+    assert confirmed(caption, picture, domain) == Checked(count, count, 0)
 
 
 @pytest.mark.parametrize(("domain", "label", "picture"), DRAWN)
@@ -82,15 +84,15 @@ def test_a_finding_of_the_opposite_level_is_not_confirmed() -> None:
         for found in stated(measured_findings(domain, picture))
     ]
     wrong = replace(caption, key_findings=", ".join(turned))
-    assert confirmed(wrong, picture, domain) == (0, len(turned))
+    assert confirmed(wrong, picture, domain) == Checked(len(turned), 0, 0)
 
 
-def test_a_phrase_that_is_not_ours_or_another_domains_is_stated_but_not_confirmed() -> None:
+def test_another_domains_phrase_is_never_confirmed_and_one_that_is_not_ours_counts_apart() -> None:
     _, label, picture = DRAWN[0]
     caption = replace(
         measured_caption(label, picture), key_findings="a purple halo, wide heart shadow"
     )
-    assert confirmed(caption, picture, "skin") == (0, 2)
+    assert confirmed(caption, picture, "skin") == Checked(stated=1, confirmed=0, unknown=1)
     assert stated_findings(caption.key_findings) == {"heart": "high"}
 
 

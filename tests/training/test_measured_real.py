@@ -26,8 +26,8 @@ PARTED: list[tuple[Domain, str, str, str, float]] = [
 def test_thirty_real_images_are_captioned_and_confirmed(shared: Path, domain: Domain) -> None:
     examples = [e for e in train_examples(shared / "data", 15) if e.domain == domain][::3][:30]
     for example, pixels in zip(examples, squares(shared / "data", examples), strict=True):
-        borne_out, count = confirmed(measured_caption(example.label, pixels), pixels, domain)
-        assert borne_out == count > 0
+        found = confirmed(measured_caption(example.label, pixels), pixels, domain)
+        assert found.confirmed == found.stated > found.unknown == 0
 
 
 @pytest.mark.parametrize(("domain", "measure", "more", "less", "floor"), PARTED)

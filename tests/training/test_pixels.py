@@ -1,13 +1,15 @@
 """Claims about pixels: their scale, and that augmentation keeps a caption true."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from tests.training.tiny import picture
-from training.datasets import read_examples
+from tests.training.tiny import every_label, picture, write_datasets
+from training.datasets import DatasetError, read_examples
 from training.pixels import CACHE_SIZE, augment, decode_square, load_pixels, plain
 
 DRAWS = 200
@@ -95,6 +97,23 @@ def test_a_picture_is_squashed_to_a_square() -> None:
     assert decode_square(picture(1, 0), 10).shape == (10, 10, 3)
 
 
+def test_a_picture_is_turned_and_laid_on_black_as_at_the_clinic() -> None:
+    lying = np.zeros((8, 16, 3), np.uint8)
+    lying[:, :8] = 255  # white on its left, which its tag says is below
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 8  # EXIF 2.32, 4.6.4 A: row 0 is the left side, column 0 the bottom
+    Image.fromarray(lying).save(file, "PNG", exif=exif)
+    turned = decode_square(file.getvalue(), 8)
+    assert turned[-2:].min() > 200
+    assert turned[:2].max() < 50
+    glass = np.zeros((8, 8, 4), np.uint8)
+    glass[..., :3] = 255
+    file = io.BytesIO()
+    Image.fromarray(glass).save(file, "PNG")
+    assert decode_square(file.getvalue(), 8).max() == 0
+
+
 def test_cached_pixels_are_the_examples_own_in_order(data: Path, tmp_path: Path) -> None:
     examples, _ = read_examples(data)
     chosen = examples[::7]
@@ -106,6 +125,16 @@ def test_cached_pixels_are_the_examples_own_in_order(data: Path, tmp_path: Path)
     written = cache.stat().st_mtime_ns
     assert np.array_equal(load_pixels(data, chosen, tmp_path / "run"), made)
     assert cache.stat().st_mtime_ns == written
+
+
+def test_a_picture_that_is_none_is_named_and_nothing_is_kept(tmp_path: Path) -> None:
+    rows = every_label()
+    rows["odir5k"][3]["image"] = b"not a picture"
+    (tmp_path / "data").mkdir()
+    folder = write_datasets(tmp_path / "data", rows)
+    with pytest.raises(DatasetError, match="odir5k, row 3: the image cannot be read"):
+        load_pixels(folder, read_examples(folder)[0], tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_other_examples_get_a_cache_of_their_own(data: Path, tmp_path: Path) -> None:

@@ -1,20 +1,26 @@
 """Claims about stopping: a run that was stopped ends with the weights of one that was not."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.training.tiny import RECIPE, every_label, with_steps, with_teacher, write_datasets
 from training import captioner, convnet, tower
 from training.captioner import train_captioner
-from training.convnet import train_convnet
+from training.convnet import CONVNET, train_convnet
+from training.datasets import read_examples
+from training.efficientnet import EfficientNetLite0
+from training.labels import label_table
 from training.measured.captions import write_captions
-from training.recipe import Recipe
-from training.tower import train_tower
+from training.pixels import load_pixels
+from training.recipe import Recipe, RecipeError
+from training.tower import TOWER, train_tower
 
 Train = Callable[[Recipe, Path, Path, Path, Callable[[str], None]], Path]
 
@@ -122,6 +128,64 @@ def test_a_finished_tower_is_not_trained_again(data: Path, captions: Path, short
     assert len(lines) == 1
     after = load_file(found)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def refused(train: Train, recipe: Recipe, data: Path, captions: Path, run: Path) -> str:
+    """What it says; nothing in `run` is another than before."""
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    with pytest.raises(RecipeError, match="begun with another recipe or other inputs") as caught:
+        train(recipe, data, captions, run, silent)
+    assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    return str(caught.value).partition("(")[2].partition(")")[0]
+
+
+def test_a_convnet_of_another_seed_or_data_is_not_gone_on_with(
+    data: Path, captions: Path, tmp_path: Path
+) -> None:
+    recipe = with_steps(RECIPE, tower=1, captioner=1)
+    short = replace(recipe, convnet=replace(recipe.convnet, epochs=0.01))
+    run, other = tmp_path / "run", tmp_path / "other"
+
+    def train(recipe: Recipe, data: Path, captions: Path, run: Path, say: Any) -> Path:
+        return train_convnet(recipe, data, run, say)
+
+    train(short, data, captions, run, silent)
+    assert refused(train, replace(short, seed=1), data, captions, run) == "seed"
+    other.mkdir()
+    write_datasets(other, {**every_label(), "ham10000": every_label()["ham10000"][::-1]})
+    load_pixels(other, read_examples(other)[0], run)  # their pixels are kept there, too
+    assert refused(train, short, other, captions, run) == "ham10000_sha256"
+
+
+def test_a_tower_of_another_seed_teacher_or_captions_is_not_gone_on_with(
+    data: Path, captions: Path, short_run: Path, tmp_path: Path
+) -> None:
+    recipe = with_steps(RECIPE, tower=SHORT, captioner=SHORT)
+    run = shutil.copytree(short_run, tmp_path / "run")
+    other_captions = tmp_path / "other.jsonl"
+    other_captions.write_text(captions.read_text().replace("supportive", "good"))
+    assert refused(train_tower, replace(recipe, seed=1), data, captions, run) == "seed"
+    assert refused(train_tower, recipe, data, other_captions, run) == "captions_sha256"
+    torch.manual_seed(1)
+    save_file(EfficientNetLite0(len(label_table())).state_dict(), run / CONVNET)
+    assert refused(train_tower, recipe, data, captions, run) == "convnet_sha256"
+
+
+def test_a_captioner_of_another_tower_or_captions_is_not_gone_on_with(
+    data: Path, captions: Path, short_run: Path, tmp_path: Path
+) -> None:
+    recipe = with_steps(RECIPE, tower=SHORT, captioner=1)
+    run = shutil.copytree(short_run, tmp_path / "run")
+    shutil.rmtree(run / "captioner", ignore_errors=True)
+    (run / "captioner.checkpoint").unlink(missing_ok=True)
+    train_captioner(recipe, data, captions, run, silent)
+    other_captions = tmp_path / "other.jsonl"
+    other_captions.write_text(captions.read_text().replace("supportive", "good"))
+    assert refused(train_captioner, replace(recipe, seed=1), data, captions, run) == "seed"
+    assert refused(train_captioner, recipe, data, other_captions, run) == "captions_sha256"
+    weights = {name: weight + 1 for name, weight in load_file(run / TOWER).items()}
+    save_file(weights, run / TOWER)
+    assert refused(train_captioner, recipe, data, captions, run) == "tower_sha256"
 
 
 def test_another_seed_is_another_tower(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from appliance.core.labels import Domain
 from tests.training.tiny import SHARE
 from training.datasets import Example
+from training.recipe import RecipeError
 from training.sampling import draw, sampling_weights
 
 COUNT: dict[tuple[str, Domain], int] = {
@@ -36,6 +37,25 @@ def test_weights_sum_to_one_and_keep_the_domains_shares(balance: float) -> None:
     weights = sampling_weights(EXAMPLES, SHARE, balance)
     assert weights.sum() == pytest.approx(1)
     assert summed(weights, "domain") == pytest.approx(SHARE)
+
+
+def test_a_domain_without_a_share_is_refused_and_one_of_0_is_never_drawn() -> None:
+    with pytest.raises(RecipeError, match="domain_share does not name chest, of which there are 4"):
+        sampling_weights(EXAMPLES, {"skin": 0.5, "fundus": 0.5}, 0.0)
+    shares = summed(
+        sampling_weights(EXAMPLES, {"skin": 0.5, "fundus": 0.5, "chest": 0}, 0), "domain"
+    )
+    assert shares == pytest.approx({"skin": 0.5, "fundus": 0.5, "chest": 0})
+
+
+def test_without_shares_domains_are_drawn_as_they_occur() -> None:
+    shares = summed(sampling_weights(EXAMPLES, {}, 0.0), "domain")
+    assert shares == pytest.approx({"skin": 15 / 24, "fundus": 5 / 24, "chest": 4 / 24})
+
+
+def test_a_share_of_a_domain_without_examples_changes_nothing() -> None:
+    skin = [example for example in EXAMPLES if example.domain == "skin"]
+    assert sampling_weights(skin, SHARE, 0.0) == pytest.approx(np.full(15, 1 / 15))
 
 
 def test_balance_0_draws_labels_as_they_occur() -> None:

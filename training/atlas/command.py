@@ -43,9 +43,8 @@ def heads(
     from training.atlas.measure import measure, pixel_rows, reference_places, space_of, table
     from training.atlas.recipe import read_heads_recipe
     from training.plain_errors import plain_errors
-    from training.recipe import RecipeError
 
-    with plain_errors(RecipeError), open_towers(release or BUILT_IN, threads) as towers:
+    with plain_errors(), open_towers(release or BUILT_IN, threads) as towers:
         recipe = read_heads_recipe(config)
         material = gather_atlas(towers, data, captions, run, say)
     learnt = train_heads(recipe, material, say)
@@ -83,9 +82,8 @@ def joint(
     from appliance.wiring import open_towers
     from training.atlas.joint import lines_of, read_joint_recipe, train_jointly
     from training.plain_errors import plain_errors
-    from training.recipe import RecipeError
 
-    with plain_errors(RecipeError), open_towers(release or BUILT_IN, threads) as towers:
+    with plain_errors(), open_towers(release or BUILT_IN, threads) as towers:
         recipe = read_joint_recipe(config)
         figures = train_jointly(recipe, model, towers, heads_file, data, captions, run, say)
     for line in lines_of(figures):

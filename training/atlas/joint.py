@@ -4,14 +4,16 @@
 
 Reads downward: who is asked, who is remembered; phase 1, the reader is LoRA-tuned on prompts that
 show a retrieved case; phase 2, with the reader frozen, each of the retriever's heads learns in
-turn which cases lead it to the truth; then the test split, without retrieval, with plain
-retrieval, with the learned one, and the best that the cases read would have allowed.
+turn which cases lead it to the truth; then the test split, with plain retrieval, with the learned
+one, and the best that the cases read would have allowed. Without retrieval the reader is asked
+before all that: what is tuned to read beside a case is no measure of a reader alone.
 
 The memory is the training split. The queries of both phases are halves of the validation split,
 for the tower has learnt the training pictures: on those, every nearest case has the right label,
 and a reader would learn to believe any case it is shown.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.atlas import Towers, caption_text
-from appliance.core.calibration import wilson
+from appliance.core.calibration import share_interval
 from appliance.release.atlas_heads import read_heads
 from training.atlas.material import AtlasMaterial, gather_atlas
 from training.atlas.measure import Places, Space, reference_places, space_of
@@ -43,7 +45,8 @@ from training.atlas.retriever import (
 from training.datasets import encoded_images
 from training.labels import label_set
 from training.metrics import mcnemar
-from training.pixels import CACHE_SIZE, decode_square
+from training.pixels import CACHE_SIZE, decoded
+from training.qlora.material import tower_hash
 from training.qlora.projected import project_images, projected_key
 from training.qlora.train import DECODER_LAYERS
 from training.recipe import read_toml
@@ -122,8 +125,10 @@ def train_jointly(
     material = gather_atlas(towers, data, captions, run, say)
     space = space_of(read_heads(heads_file.read_bytes()), material)
     parts = divide(material, recipe)
-    reader, adapted = _open_reader(model, recipe, material, parts, data, run, say)
+    reader, adapted = open_reader(model, recipe, material, parts, data, run, say)
     asking = Asking(material, space, parts.memory, reader)
+    say(f"the test split without retrieval: {len(parts.test)} pictures")
+    alone = chosen(asking.without(parts.test, say))
 
     say(f"phase 1: the reader, on {len(parts.reader)} pictures")
     _train_reader(recipe, adapted, asking, parts.reader, say)
@@ -132,8 +137,8 @@ def train_jointly(
     retriever = build_heads(space.pictures.shape[1], recipe.learned_share)
     _train_retriever(recipe, retriever, asking, parts.retriever, say)
     save_file(retriever.state_dict(), run / "retriever.safetensors")
-    say(f"the test split: {len(parts.test)} pictures")
-    return _measure(recipe, retriever, asking, parts.test, say)
+    say("the test split with retrieval")
+    return _measure(recipe, retriever, asking, parts.test, alone, say)
 
 
 def divide(material: AtlasMaterial, recipe: JointRecipe) -> Parts:
@@ -141,7 +146,7 @@ def divide(material: AtlasMaterial, recipe: JointRecipe) -> Parts:
     within the validation split we do)."""
     rng = np.random.default_rng(recipe.seed)
     held = material.places("val")
-    groups = np.array([_group(material, place) for place in held])
+    groups = material.groups[held]
     names = rng.permutation(np.unique(groups))
     first = np.isin(groups, names[: len(names) // 2])
     test = rng.permutation(material.places("test"))
@@ -170,14 +175,14 @@ class Asking:
             "text": space.captions[memory],
         }
         self.backgrounds = [caption_text(material.rows[place].caption) for place in memory]
-        self._groups = np.array([_group(material, place) for place in memory])
+        self._groups = material.groups[memory]
         self._read: dict[tuple[int, int], Logs] = {}
 
     def found(
         self, queries: Places, vectors: NDArray[np.float32], side: Side, count: int
     ) -> NDArray[np.int64]:
         """Numbers in the memory, nearest first, (queries, count); none of a query's own group."""
-        own = np.array([_group(self.material, place) for place in queries])
+        own = self.material.groups[queries]
         return nearest(vectors, self.keys[side], own[:, None] != self._groups[None], count)
 
     def posteriors(self, queries: Places, cases: NDArray[np.int64], say: Say) -> Logs:
@@ -201,7 +206,7 @@ class Asking:
         return self.reader.posteriors([Question(int(query)) for query in queries], say)
 
 
-def _open_reader(
+def open_reader(
     model: Path,
     recipe: JointRecipe,
     material: AtlasMaterial,
@@ -217,6 +222,7 @@ def _open_reader(
     loaded: Any = Gemma3ForConditionalGeneration.from_pretrained(
         model, dtype=torch.float32, local_files_only=True
     )
+    loaded.to("cuda" if torch.cuda.is_available() else "cpu")
     used = np.unique(np.concatenate([parts.memory, parts.reader, parts.retriever, parts.test]))
     examples = [material.rows[place].example for place in used]
     images = {name: encoded_images(data, name) for name in {each.dataset for each in examples}}
@@ -224,12 +230,11 @@ def _open_reader(
 
     def pixels(numbers: Any) -> NDArray[np.uint8]:
         picked = [examples[number] for number in numbers]
-        return np.stack([decode_square(images[e.dataset][e.row], side) for e in picked])
+        return np.stack([decoded(e, images[e.dataset][e.row], side) for e in picked])
 
-    key = projected_key(
-        str(model.resolve()), [f"{e.dataset} {e.row}" for e in examples], 1, side, recipe.seed
-    )
-    upright = np.array([each.domain == "chest" for each in examples])
+    hashes = [hashlib.sha256(images[e.dataset][e.row]).hexdigest() for e in examples]
+    upright = np.full(len(examples), True)  # of one view, which is not augmented
+    key = projected_key(tower_hash(loaded), hashes, upright, 1, side, recipe.seed)
     file = run / f"projected-{key}.npy"
     projected = project_images(loaded, pixels, upright, 1, recipe.seed, file, say)
     tokens = np.zeros((len(material.rows), *projected.shape[2:]), np.float16)
@@ -328,16 +333,22 @@ def _shares(recipe: JointRecipe, material: AtlasMaterial, queries: Places) -> ND
 
 
 def _measure(
-    recipe: JointRecipe, retriever: Any, asking: Asking, queries: Places, say: Say
+    recipe: JointRecipe,
+    retriever: Any,
+    asking: Asking,
+    queries: Places,
+    alone: NDArray[np.int64],
+    say: Say,
 ) -> dict[str, Any]:
+    """`alone` are the reader's answers to the queries without retrieval."""
     import torch
 
     seen = asking.space.pictures[queries]
     truths = asking.material.labels[queries]
+    groups = asking.material.groups[queries]
     with torch.no_grad():
         moved = {side: retriever(torch.from_numpy(seen), side).numpy() for side in SIDES}
-    say("without retrieval")
-    answers = {"no retrieval": chosen(asking.without(queries, say))}
+    answers = {"no retrieval": alone}
     read: dict[str, Logs] = {}
     for name, vectors in (("plain", dict.fromkeys(SIDES, seen)), ("joint", moved)):
         say(f"{name} retrieval")
@@ -353,41 +364,39 @@ def _measure(
     right["oracle"] = (chosen(every) == truths[:, None]).any(1)
     doubtful = inconsistent(read["plain"])
     return {
-        "all": _figures(right, truths, np.full(len(queries), True)),
-        "inconsistent": _figures(right, truths, doubtful) if doubtful.any() else None,
+        "all": _figures(right, truths, groups, np.full(len(queries), True)),
+        "inconsistent": _figures(right, truths, groups, doubtful) if doubtful.any() else None,
     }
 
 
 def _figures(
-    right: dict[str, NDArray[np.bool_]], truths: NDArray[np.int64], inside: NDArray[np.bool_]
+    right: dict[str, NDArray[np.bool_]],
+    truths: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    inside: NDArray[np.bool_],
 ) -> dict[str, Any]:
     plain, joint = right["plain"][inside], right["joint"][inside]
     return {
         "pictures": int(inside.sum()),
-        "accuracy": {name: _share(each[inside]) for name, each in right.items()},
+        "accuracy": {name: _share(each[inside], groups[inside]) for name, each in right.items()},
         "balanced_accuracy": {
             name: _balanced(each[inside], truths[inside]) for name, each in right.items()
         },
         "joint_against_plain": {
             "gained": int((joint & ~plain).sum()),
             "lost": int((plain & ~joint).sum()),
-            "p": mcnemar(plain, joint),
+            "p": mcnemar(plain, joint, groups[inside]),
         },
     }
 
 
-def _share(right: NDArray[np.bool_]) -> dict[str, Any]:
-    count = int(right.sum())
-    return {"value": count / len(right), "interval": list(wilson(count, len(right)))}
+def _share(right: NDArray[np.bool_], groups: NDArray[np.str_]) -> dict[str, Any]:
+    interval = share_interval(right.tolist(), groups.tolist())
+    return {"value": float(right.mean()), "interval": list(interval)}
 
 
 def _balanced(right: NDArray[np.bool_], truths: NDArray[np.int64]) -> float:
     return float(np.mean([right[truths == label].mean() for label in np.unique(truths)]))
-
-
-def _group(material: AtlasMaterial, place: int) -> str:
-    example = material.rows[place].example
-    return f"{example.dataset} {example.group}"
 
 
 def lines_of(figures: dict[str, Any]) -> Sequence[str]:

@@ -17,7 +17,7 @@ from appliance.core.atlas import Towers, caption_text
 from appliance.core.ports import Picture
 from training.datasets import FILES, encoded_images
 from training.labels import label_set
-from training.pixels import decode_square
+from training.pixels import decoded
 from training.qlora.material import CaptionedImage, read_captions
 
 SAVE_EVERY = 256
@@ -37,6 +37,11 @@ class AtlasMaterial:
     """(rows, features of the vision tower)"""
     captions: Floats
     """(rows, features of the text tower)"""
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """Each row's patient or lesion."""
+        return np.array([f"{row.example.dataset} {row.example.group}" for row in self.rows])
 
     def places(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.splits == split)
@@ -89,8 +94,8 @@ def _picture_features(
     size = identity.image_size
 
     def features(place: int) -> Sequence[float]:
-        dataset, row = places[place]
-        rgb = decode_square(images[dataset][row], size).tobytes()
+        example = rows[place].example
+        rgb = decoded(example, images[example.dataset][example.row], size).tobytes()
         return towers.picture_features(Picture(rgb, size, "", "memory", size, size, None))
 
     width = len(features(0))

@@ -1,9 +1,11 @@
 """How good the space is: cases with the same label, and S3's pairs told apart.
 
 Every figure is of the test split; whatever is chosen is chosen on the validation split. Intervals
-are 95 %, by drawing each label's queries again from themselves.
+are 95 %, by drawing each label's patients (or lesions) again from themselves; a patient with
+pictures of two labels is drawn for each of them apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,15 @@ class Space:
     @property
     def cases(self) -> Floats:
         return case_vectors(self.pictures, self.captions)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Places of as many queries, of each one's similar caption and of its dissimilar one."""
+
+    queries: Places
+    similar: Places
+    dissimilar: Places
 
 
 def space_of(heads: Heads | None, material: AtlasMaterial) -> Space:
@@ -91,7 +102,7 @@ def measure(space: Space, material: AtlasMaterial, references: Places, pixels: F
         ),
         "heads, second search": _second(space, material, queries, references),
     }
-    truth = material.labels[queries]
+    truth, groups = material.labels[queries], material.groups[queries]
     counts = np.bincount(material.labels[references], minlength=labels.max() + 1)
     chance = float(np.mean(counts[labels] / len(references)))
     against = hits["heads"] - hits["tower"]
@@ -101,11 +112,14 @@ def measure(space: Space, material: AtlasMaterial, references: Places, pixels: F
         "labels": len(labels),
         "precision_at_5": {
             "chance": {"value": chance},
-            **{name: balanced(each, truth) for name, each in hits.items()},
+            **{name: balanced(each, truth, groups) for name, each in hits.items()},
         },
-        "heads_above_tower": balanced(against, truth),
+        "heads_above_tower": balanced(against, truth, groups),
         "precision_at_5_by_domain": {
-            domain: {name: balanced(each[inside], truth[inside]) for name, each in hits.items()}
+            domain: {
+                name: balanced(each[inside], truth[inside], groups[inside])
+                for name, each in hits.items()
+            }
             for domain in DOMAINS
             if (inside := material.domains[queries] == domain).any()
         },
@@ -113,27 +127,43 @@ def measure(space: Space, material: AtlasMaterial, references: Places, pixels: F
     }
 
 
-def balanced(values: NDArray[np.float64], truth: NDArray[np.int64]) -> Figures:
+def balanced(
+    values: NDArray[np.float64], truth: NDArray[np.int64], groups: NDArray[np.str_]
+) -> Figures:
     """Mean over labels of the mean over a label's queries, with its interval."""
-    groups = [values[truth == label] for label in np.unique(truth)]
+    unit_of, times = drawn_again(truth, groups)
+    means, drawn = [], []
+    for label in np.unique(truth):
+        inside = truth == label
+        counts = times[:, unit_of[inside]]
+        means.append(values[inside].mean())
+        drawn.append(counts @ values[inside] / counts.sum(1))
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
+    return {"value": float(np.mean(means)), "interval": [float(low), float(high)]}
+
+
+def drawn_again(
+    labels: NDArray[np.int64], groups: NDArray[np.str_]
+) -> tuple[Places, NDArray[np.int64]]:
+    """The unit of each picture, a group's pictures of one label, (pictures,); and how often each
+    unit comes when those of a label are drawn again from themselves, (RESAMPLES, units)."""
     rng = np.random.default_rng(0)
-    drawn = np.mean(
-        [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(1) for group in groups],
-        axis=0,
-    )
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {
-        "value": float(np.mean([group.mean() for group in groups])),
-        "interval": [float(low), float(high)],
-    }
+    units, unit_of = np.unique([labels.astype(str), groups], axis=1, return_inverse=True)
+    times = np.empty((RESAMPLES, units.shape[1]), np.int64)
+    for label in np.unique(units[0]):
+        inside = np.flatnonzero(units[0] == label)
+        shares = np.full(len(inside), 1 / len(inside))
+        times[:, inside] = rng.multinomial(len(inside), shares, RESAMPLES)
+    return unit_of, times
 
 
 def pairs(space: Space, material: AtlasMaterial) -> Figures:
     """Similar and dissimilar pairs and telling them apart, as MIRAGE reports them
     (arXiv:2605.04772, section 3): a picture with its own caption against a caption of another
-    label, and a caption with another of its label against one of another label. The threshold is
-    the validation pairs' best. Pictures are drawn as they occur, as there; with labels equally
-    often; and so with the other label from the same domain, which is harder still."""
+    label, and a caption with another picture's of its label against one of another label. The
+    threshold is the validation pairs' best. Pictures are drawn as they occur, as there; with
+    labels equally often; and so with the other label from the same domain, which is harder still.
+    """
     found: Figures = {}
     for scope in SCOPES:
         told = {kind: _told_apart(space, material, kind, scope) for kind in KINDS}
@@ -196,29 +226,54 @@ def _second(
 
 
 def _told_apart(space: Space, material: AtlasMaterial, kind: str, scope: str) -> Figures | None:
-    chosen_on = _cosines(space, material, "val", kind, scope)
-    similar, dissimilar = _cosines(space, material, "test", kind, scope)
-    if not len(chosen_on[0]) or not len(similar):
+    chosen_on = _drawn_pairs(material, "val", kind, scope)
+    pairs = _drawn_pairs(material, "test", kind, scope)
+    if not len(chosen_on.queries) or not len(pairs.queries):
         return None
-    threshold = _threshold(*chosen_on)
-    right = np.concatenate([similar >= threshold, dissimilar < threshold]).astype(np.float64)
-    rng = np.random.default_rng(0)
-    drawn = right[rng.integers(len(right), size=(RESAMPLES, len(right)))].mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    threshold = _threshold(*_cosines(space, chosen_on, kind))
+    similar, dissimilar = _cosines(space, pairs, kind)
+    right = [similar >= threshold, dissimilar < threshold]
+    low, high = _pairs_interval(right, pairs, material)
     return {
-        "pairs": len(right),
+        "pairs": 2 * len(pairs.queries),
         "similar": {"mean": float(similar.mean()), "deviation": float(similar.std())},
         "dissimilar": {"mean": float(dissimilar.mean()), "deviation": float(dissimilar.std())},
         "threshold": threshold,
-        "accuracy": float(right.mean()),
-        "interval": [float(low), float(high)],
+        "accuracy": float(np.mean(right)),
+        "interval": [low, high],
     }
 
 
-def _cosines(
-    space: Space, material: AtlasMaterial, split: str, kind: str, scope: str
-) -> tuple[Floats, Floats]:
-    """Of PAIRS similar and as many dissimilar pairs; none where no two labels are in scope."""
+def _cosines(space: Space, pairs: Pairs, kind: str) -> tuple[Floats, Floats]:
+    """Of the similar and of the dissimilar pairs."""
+    seen = (space.pictures if kind == "image-caption" else space.captions)[pairs.queries]
+    similar, dissimilar = (
+        (seen * space.captions[side]).sum(1) for side in (pairs.similar, pairs.dissimilar)
+    )
+    return similar, dissimilar
+
+
+def _pairs_interval(
+    right: Sequence[NDArray[np.bool_]], pairs: Pairs, material: AtlasMaterial
+) -> tuple[float, float]:
+    """Of the accuracy, `right` saying which similar and which dissimilar pairs were told. Pairs
+    share pictures: each comes as often as its two pictures do, multiplied (Owen 2007,
+    doi:10.1214/07-AOAS122)."""
+    test = material.places("test")
+    unit_of = np.full(len(material.rows), -1)
+    unit_of[test], times = drawn_again(material.labels[test], material.groups[test])
+    first = unit_of[pairs.queries]
+    drawn = np.zeros(RESAMPLES)
+    for told, places in zip(right, (pairs.similar, pairs.dissimilar), strict=True):
+        second = unit_of[places]
+        counts = times[:, first] * np.where(first == second, 1, times[:, second])
+        drawn += counts @ told / np.maximum(counts.sum(1), 1) / 2
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _drawn_pairs(material: AtlasMaterial, split: str, kind: str, scope: str) -> Pairs:
+    """PAIRS similar and as many dissimilar ones; none where no two labels are in scope."""
     rng = np.random.default_rng(0)
     inside, labels = material.places(split), material.labels
     by_label = {label: inside[labels[inside] == label] for label in np.unique(labels[inside])}
@@ -232,18 +287,17 @@ def _cosines(
         for label in by_label
     }
     counts = {label: len(places) for label, places in by_label.items()}
-    asked = [label for label in by_label if others[label]]
-    similar: list[np.float32] = []
-    dissimilar: list[np.float32] = []
-    while asked and len(similar) < PAIRS:
+    least = 1 if kind == "image-caption" else 2
+    asked = [label for label in by_label if others[label] and counts[label] >= least]
+    drawn: list[tuple[int, int, int]] = []
+    while asked and len(drawn) < PAIRS:
         label = _drawn(rng, asked, counts, scope)
         own = rng.choice(by_label[label])
         other = rng.choice(by_label[_drawn(rng, others[label], counts, scope)])
-        same = own if kind == "image-caption" else rng.choice(by_label[label])
-        query = space.pictures[own] if kind == "image-caption" else space.captions[own]
-        similar.append(query @ space.captions[same])
-        dissimilar.append(query @ space.captions[other])
-    return np.array(similar, np.float32), np.array(dissimilar, np.float32)
+        alike = by_label[label]
+        same = own if kind == "image-caption" else rng.choice(alike[alike != own])
+        drawn.append((own, same, other))
+    return Pairs(*np.array(drawn, np.int64).reshape(-1, 3).T)
 
 
 def _drawn(rng: np.random.Generator, labels: list[int], counts: dict[int, int], scope: str) -> int:

@@ -17,11 +17,10 @@ import numpy as np
 
 from appliance.core.caption import CaptionFormatError, parse_caption
 from appliance.core.labels import Domain, Label, LabelSet
-from appliance.core.prompt import PROMPT_VERSION
 from training.datasets import Split
 from training.evaluation.asking import Answer
 from training.evaluation.questions import Question
-from training.measured.caption import confirmed
+from training.measured.caption import Checked, confirmed
 from training.measured.frame import SIDE
 
 ANSWERS = "answers.jsonl"
@@ -48,7 +47,7 @@ class Header:
     temperatures: Mapping[Domain, float]
     """By domain: divides the label scores before they become probabilities; 1 for a model without
     any."""
-    prompt_version: int = PROMPT_VERSION
+    prompt_version: int
 
     @property
     def label_set(self) -> LabelSet:
@@ -56,17 +55,11 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Of one caption, as training.measured.caption.confirmed counts them."""
-
-    stated: int
-    confirmed: int
-
-
-@dataclass(frozen=True)
 class AnsweredImage:
     dataset: str
     row: int
+    group: str
+    """Data set and patient or lesion: images that share it are alike."""
     domain: Domain
     label: str
     """The true one."""
@@ -76,7 +69,7 @@ class AnsweredImage:
     """As the model wrote it."""
     label_scores: tuple[float, ...]
     """Natural log-probability of each label, in the header's order."""
-    findings: Findings
+    findings: Checked
     strata: dict[str, str]
 
     @property
@@ -103,13 +96,13 @@ def answered_image(labels: LabelSet, question: Question, answer: Answer) -> Answ
     try:
         caption = parse_caption(answer.text, labels)
     except CaptionFormatError:
-        findings = Findings(0, 0)
+        findings = Checked(0, 0, 0)
     else:
-        borne_out, stated = confirmed(caption, question.square(SIDE), example.domain)
-        findings = Findings(stated, borne_out)
+        findings = confirmed(caption, question.square(SIDE), example.domain)
     return AnsweredImage(
         dataset=example.dataset,
         row=example.row,
+        group=f"{example.dataset} {example.group}",
         domain=example.domain,
         label=example.label,
         found=labels.names[int(np.argmax(answer.label_scores))],
@@ -212,7 +205,7 @@ def _header(value: dict[str, Any]) -> Header:
 def _image(value: dict[str, Any], labels: tuple[str, ...]) -> AnsweredImage:
     known = {field.name: value[field.name] for field in fields(AnsweredImage)}
     known["label_scores"] = tuple(map(float, value["label_scores"]))
-    known["findings"] = Findings(**value["findings"])
+    known["findings"] = Checked(**value["findings"])
     image = AnsweredImage(**known)
     if len(image.label_scores) != len(labels) or not {image.label, image.found} <= set(labels):
         raise ValueError("its labels are not those of the first line")

@@ -6,7 +6,7 @@ Answers come as they are made, so that whoever asks can keep them. Their worth i
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.core.caption import label_opening, label_prefix
 from appliance.core.labels import LabelSet
@@ -14,6 +14,9 @@ from appliance.core.ports import Captioner, Picture
 from appliance.core.prompt import END_OF_TURN
 from training.conversation import prompt_ids
 from training.evaluation.questions import Question
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_NEW_TOKENS = 320
 BATCH = 8
@@ -43,9 +46,10 @@ def ask_model(
     *,
     adapter: Path | None = None,
     write: bool = True,
+    full_precision: bool = False,
 ) -> Iterator[Answer]:
     """Answers of the transformers model in `folder`, with a peft adapter on it if there is one,
-    greedily decoded: float32 on a CPU, bfloat16 on a GPU.
+    greedily decoded, in `dtype_on` the device.
 
     Unless `write`, the texts stay empty and only the labels are scored.
     Raises: OSError when a folder holds no model or adapter.
@@ -55,7 +59,7 @@ def ask_model(
     from training.tokenizer import load_tokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = _load_model(folder, adapter, torch.float32 if device == "cpu" else torch.bfloat16)
+    model = _load_model(folder, adapter, dtype_on(device, full_precision))
     model = model.to(device).eval()
     tokenizer = load_tokenizer(folder)
     size = model.config.vision_config.image_size
@@ -69,6 +73,13 @@ def ask_model(
             scores = scores_of(model.get_image_features(pixels).pooler_output)
         texts = _captions(model, tokenizer, prompt, pixels) if write else [""] * len(squares)
         yield from map(Answer, texts, scores)
+
+
+def dtype_on(device: str, full_precision: bool) -> "torch.dtype":
+    """float32 on a CPU and for `full_precision`, else bfloat16."""
+    import torch
+
+    return torch.float32 if full_precision or device == "cpu" else torch.bfloat16
 
 
 def with_progress(

@@ -8,19 +8,13 @@ from typing import get_args
 import click
 
 from training.datasets import Split
+from training.options import FILE, FOLDER, RUN, data_option, say
 from training.plain_errors import plain_errors
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("model", type=FOLDER)
-@click.option(
-    "--data",
-    type=FOLDER,
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
+@data_option
 @click.option("--adapter", type=FOLDER, help="Adapter (peft) to put on a Hugging Face model.")
 @click.option(
     "--split",
@@ -29,12 +23,18 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     show_default=True,
     help="Which images.",
 )
+@click.option(
+    "--captions",
+    type=FILE,
+    help="captions.jsonl whose split is meant: that of `teach` is what `judge` has captions of.  "
+    "[default: the data sets' own]",
+)
 @click.option("--per-domain", type=click.IntRange(1), help="Only so many images of each domain.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=RUN,
     help="Folder for answers and figures; an interrupted evaluation goes on there.  "
-    "[default: .runs/evaluation/MODEL-SPLIT]",
+    "[default: .runs/evaluation/MODEL-SPLIT, with --captions MODEL-captions-SPLIT]",
 )
 @click.option(
     "--threads",
@@ -49,28 +49,31 @@ def evaluate(
     data: Path,
     adapter: Path | None,
     split: Split,
+    captions: Path | None,
     per_domain: int | None,
     out: Path | None,
     threads: int,
     as_json: bool,
 ) -> None:
-    """Measure MODEL, a release or a Hugging Face folder, on a split of the data sets.
+    """Measure MODEL, a release or a Hugging Face folder, on a split of the data.
 
     The folder of --out then holds answers.jsonl (one image a line) and figures.json.
     """
     from training.evaluation.run import run_evaluation
     from training.evaluation.subject import read_subject
     from training.evaluation.table import figure_lines
+    from training.qlora.base import BaseModelError
 
-    with plain_errors(OSError):
+    with plain_errors(BaseModelError, OSError):
         subject = read_subject(model, adapter, threads)
-        folder = out or Path(".runs/evaluation") / f"{subject.name}-{split}"
-        figures = run_evaluation(subject, data, split, per_domain, folder, _say)
+        name = f"{subject.name}-{'captions-' if captions else ''}{split}"
+        folder = out or Path(".runs/evaluation") / name
+        figures = run_evaluation(subject, data, split, per_domain, folder, say, captions)
     if as_json:
         click.echo(json.dumps(figures))
         return
     click.echo("\n".join(figure_lines(figures)))
-    _say(f"answers and figures are in {folder}")
+    say(f"answers and figures are in {folder}")
 
 
 @click.command()
@@ -86,7 +89,7 @@ def compare(before: Path, after: Path, as_json: bool) -> None:
     from training.evaluation.comparison import COMPARISON
     from training.evaluation.comparison import compare as compare_evaluations
     from training.evaluation.table import comparison_lines
-    from training.teach.answers import write_whole
+    from training.whole_file import write_whole
 
     with plain_errors(OSError):
         found = compare_evaluations(read_evaluation(before), read_evaluation(after))
@@ -115,7 +118,7 @@ def report(folder: Path, before: Path | None, data: Path | None, file: Path) -> 
     from training.evaluation.examples import HOLDS_IMAGES, example_images
     from training.evaluation.figures import evaluate as measure
     from training.evaluation.page import report_page
-    from training.teach.answers import write_whole
+    from training.whole_file import write_whole
 
     if file.exists():
         raise click.UsageError(f"there is something at {file} already; choose another file")
@@ -126,9 +129,5 @@ def report(folder: Path, before: Path | None, data: Path | None, file: Path) -> 
         examples = example_images(evaluation, data) if data else []
         write_whole(file, report_page(evaluation, figures, comparison, examples))
     if examples:
-        _say(f"{file} {HOLDS_IMAGES}")
+        say(f"{file} {HOLDS_IMAGES}")
     click.echo(file)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.core.labels import DOMAINS
 from training.evaluation.answered import AnsweredImage, Evaluation, EvaluationError
-from training.evaluation.figures import evaluate, positions
+from training.evaluation.figures import evaluate, groups_of, positions
 from training.metrics import mcnemar, merge_retinopathy
 
 COMPARISON = "comparison.json"
@@ -36,13 +37,16 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     }
     right = {side: np.array([i.is_right for i in images[side]]) for side in images}
     domain_of = np.array([image.domain for image in images["before"]])
+    groups = groups_of(images["before"])
 
     domains = {}
     for domain in DOMAINS:
         inside = domain_of == domain
         if inside.any():
             scores = {side: figures[side]["domains"][domain] for side in figures}
-            domains[domain] = _change(scores, {side: right[side][inside] for side in right})
+            domains[domain] = _change(
+                scores, {side: right[side][inside] for side in right}, groups[inside]
+            )
     merged = None
     if figures["before"]["fundus_grades_merged"]:
         scores = {side: figures[side]["fundus_grades_merged"] for side in figures}
@@ -51,7 +55,8 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
             side: np.equal(*(merge_retinopathy(labels, place) for place in places[side]))
             for side in places
         }
-        merged = _change(scores, {side: same[side][domain_of == "fundus"] for side in same})
+        inside = domain_of == "fundus"
+        merged = _change(scores, {side: same[side][inside] for side in same}, groups[inside])
     return {
         "before": {"model": before.header.model, "model_sha256": before.header.model_sha256},
         "after": {"model": after.header.model, "model_sha256": after.header.model_sha256},
@@ -67,7 +72,9 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     }
 
 
-def _change(scores: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+def _change(
+    scores: Mapping[str, Any], right: Mapping[str, Any], groups: NDArray[np.str_]
+) -> dict[str, Any]:
     """`scores` and `right` by side; `right` is whether each image's label was found."""
     return {
         "images": scores["after"]["images"],
@@ -80,7 +87,7 @@ def _change(scores: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, An
             for measure, interval in MEASURES.items()
         },
         "mcnemar": {
-            "p": mcnemar(right["before"], right["after"]),
+            "p": mcnemar(right["before"], right["after"], groups),
             "gained": int((~right["before"] & right["after"]).sum()),
             "lost": int((right["before"] & ~right["after"]).sum()),
         },

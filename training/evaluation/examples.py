@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from appliance.core.labels import DOMAINS
-from training.datasets import encoded_images, read_examples
+from training.datasets import encoded_images, read_corrections, read_examples
 from training.evaluation.answered import AnsweredImage, Evaluation, EvaluationError
 
 SHOWN = 4
@@ -38,7 +38,7 @@ def example_images(evaluation: Evaluation, data: Path, seed: int = 0) -> list[Ex
     for group in (groups[domain, right] for domain in DOMAINS for right in (True, False)):
         count = min(SHOWN, len(group))
         chosen += [group[place] for place in sorted(rng.choice(len(group), count, replace=False))]
-    examples, _ = read_examples(data)
+    examples = [*read_examples(data)[0], *read_corrections(data)]
     label_of = {(example.dataset, example.row): example.label for example in examples}
     encoded = {name: encoded_images(data, name) for name in {image.dataset for image in chosen}}
     for image in chosen:

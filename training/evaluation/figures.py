@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.core.calibration import wilson
+from appliance.core.calibration import share_interval
 from appliance.core.caption import is_caption
 from appliance.core.labels import DOMAINS, LabelSet
 from training.evaluation.answered import AnsweredImage
@@ -24,6 +24,7 @@ LEAST_IN_STRATUM = 20
 def evaluate(labels: LabelSet, images: Sequence[AnsweredImage]) -> dict[str, Any]:
     """Figures by domain, findings, strata, and the shares of valid captions and right domains."""
     truth, found = positions(labels, images)
+    groups = groups_of(images)
     strata, left_out = _strata(images)
     return {
         "images": len(images),
@@ -32,8 +33,8 @@ def evaluate(labels: LabelSet, images: Sequence[AnsweredImage]) -> dict[str, Any
         "domain_right": float(
             np.mean([labels.domain_of(image.found) == image.domain for image in images])
         ),
-        "domains": {d: asdict(s) for d, s in domain_scores(labels, truth, found).items()},
-        "fundus_grades_merged": merged_fundus(labels, truth, found),
+        "domains": {d: asdict(s) for d, s in domain_scores(labels, truth, found, groups).items()},
+        "fundus_grades_merged": merged_fundus(labels, truth, found, groups),
         "findings": _findings(images),
         "strata": strata,
         "strata_left_out": left_out,
@@ -51,33 +52,42 @@ def positions(
     )
 
 
+def groups_of(images: Sequence[AnsweredImage]) -> NDArray[np.str_]:
+    return np.array([image.group for image in images])
+
+
 def merged_fundus(
-    labels: LabelSet, truth: NDArray[np.int64], found: NDArray[np.int64]
+    labels: LabelSet,
+    truth: NDArray[np.int64],
+    found: NDArray[np.int64],
+    groups: NDArray[np.str_],
 ) -> dict[str, Any] | None:
     """Fundus with retinopathy from moderate on as one label; None without fundus images or
     without those grades in the list."""
     if not set(RETINOPATHY_OR_WORSE) <= set(labels.names):
         return None
-    merged = (merge_retinopathy(labels, positions) for positions in (truth, found))
-    scores = domain_scores(labels, *merged)
+    truth, found = (merge_retinopathy(labels, positions) for positions in (truth, found))
+    scores = domain_scores(labels, truth, found, groups)
     return asdict(scores["fundus"]) if "fundus" in scores else None
 
 
 def _findings(images: Sequence[AnsweredImage]) -> dict[str, dict[str, Any]]:
-    """By domain: how many stated findings the images bear out (Wilson, as if findings of one
-    caption were independent)."""
+    """By domain: how many stated findings the images bear out; the share is None where no caption
+    states any in words that can be checked."""
     figures: dict[str, dict[str, Any]] = {}
     for domain in DOMAINS:
-        inside = [image.findings for image in images if image.domain == domain]
+        inside = [image for image in images if image.domain == domain]
         if not inside:
             continue
-        stated = sum(findings.stated for findings in inside)
-        confirmed = sum(findings.confirmed for findings in inside)
+        stated = [image.findings.stated for image in inside]
+        confirmed = [image.findings.confirmed for image in inside]
+        groups = [image.group for image in inside]
         figures[domain] = {
-            "stated": stated,
-            "confirmed": confirmed,
-            "share": confirmed / stated if stated else None,
-            "share_interval": wilson(confirmed, stated) if stated else None,
+            "stated": sum(stated),
+            "confirmed": sum(confirmed),
+            "unknown": sum(image.findings.unknown for image in inside),
+            "share": sum(confirmed) / sum(stated) if any(stated) else None,
+            "share_interval": share_interval(confirmed, groups, stated) if any(stated) else None,
         }
     return figures
 
@@ -98,11 +108,11 @@ def _strata(
                 {"domain": domain, "stratum": stratum, "value": value, "images": len(group)}
             )
             continue
-        right = sum(image.is_right for image in group)
+        right = [image.is_right for image in group]
         figures.setdefault(domain, {}).setdefault(stratum, {})[value] = {
             "images": len(group),
-            "accuracy": right / len(group),
-            "accuracy_interval": wilson(right, len(group)),
+            "accuracy": sum(right) / len(group),
+            "accuracy_interval": share_interval(right, [image.group for image in group]),
             "balanced_accuracy": _balanced_accuracy(group),
         }
     return figures, left_out

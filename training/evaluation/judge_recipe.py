@@ -6,15 +6,8 @@ Endpoint and patience are set as a teacher's are (training.teach.recipe).
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.recipe import RecipeError, read_toml
-from training.teach.recipe import (
-    Claim,
-    EndpointSettings,
-    Patience,
-    endpoint_claims,
-    is_amount,
-    is_count,
-)
+from training.recipe import Claim, amount_claims, count_claims, read_toml, require
+from training.teach.recipe import EndpointSettings, Patience, endpoint_claims
 
 
 @dataclass(frozen=True)
@@ -49,9 +42,7 @@ SECTIONS = {"endpoint": EndpointSettings, "patience": Patience, "prices": JudgeP
 def read_judge_recipe(path: Path) -> JudgeRecipe:
     """Raises: RecipeError naming file and key."""
     recipe = read_toml(path, JudgeRecipe, SECTIONS)
-    for claim, problem in _claims(recipe):
-        if not claim:
-            raise RecipeError(f"{path}: {problem}")
+    require(path, _claims(recipe))
     return recipe
 
 
@@ -69,10 +60,7 @@ def _claims(recipe: JudgeRecipe) -> list[Claim]:
     amounts |= {f"[patience] `{key}`": value for key, value in vars(patience).items()}
     return [
         (type(recipe.seed) is int, "`seed` is not a whole number"),
-        *(
-            (is_count(value), f"{key} is not a whole number above 0")
-            for key, value in counts.items()
-        ),
-        *((is_amount(value), f"{key} is not a number from 0 up") for key, value in amounts.items()),
+        *count_claims(counts),
+        *amount_claims(amounts),
         *endpoint_claims(endpoint),
     ]

@@ -139,7 +139,7 @@ def make_samples(
     if not samples:
         raise EvaluationError(
             f"no answered image has a caption of the split {evaluation.header.split!r}; "
-            "give the captions of the images that were asked about"
+            "ask about those that have one: `evaluate --captions` with the same file"
         )
     return samples, len(evaluation.images) - len(samples)
 

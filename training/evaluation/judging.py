@@ -31,10 +31,11 @@ from training.evaluation.judged import (
     read_teacher,
     score_key,
 )
-from training.teach.answers import Purse, write_whole
+from training.teach.answers import Purse
 from training.teach.asking import MOST_FAILURES_IN_A_ROW
 from training.teach.endpoint import Endpoint, EndpointRefused
 from training.teach.recipe import Prices
+from training.whole_file import write_whole
 
 INPUT_TOKENS_PER_IMAGE = 6_000
 OUTPUT_TOKENS_PER_IMAGE = 1_500

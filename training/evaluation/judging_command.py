@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from training.options import FILE, FOLDER, say
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option(
     "--captions",
     type=FILE,
@@ -48,33 +48,29 @@ def judge(
 
     Exit codes: 0 done; 1 no judge, no score, or the budget ended; 2 the recipe or its key.
     """
-    from training.evaluation.answered import EvaluationError
     from training.evaluation.embedder import EmbedderError
     from training.evaluation.judge import BudgetSpent, JudgeUnreachable
     from training.evaluation.judge_recipe import read_judge_recipe
     from training.evaluation.judged import figure_lines
     from training.evaluation.judging import estimate, judge_answers, make_plan
-    from training.recipe import RecipeError
+    from training.plain_errors import plain_errors
     from training.teach.endpoint import EndpointRefused
 
-    try:
+    with plain_errors(EmbedderError, EndpointRefused, JudgeUnreachable, OSError):
         recipe = read_judge_recipe(config)
         plan = make_plan(recipe, folder, captions, per_domain)
-        _say(estimate(plan))
+        say(estimate(plan))
         if dry_run:
             return
         _check_installed()
         key = _api_key(recipe.endpoint.api_key_variable)
-        judged = judge_answers(plan, key, retry_failed, _say)
-    except RecipeError as exc:
-        raise click.UsageError(str(exc)) from exc
-    except BudgetSpent as exc:
-        raise click.ClickException(
-            f"the budget of {recipe.prices.budget:.2f} dollars ended the run; with a larger one it "
-            "goes on from here and asks for no score twice"
-        ) from exc
-    except (EmbedderError, EndpointRefused, EvaluationError, JudgeUnreachable, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
+        try:
+            judged = judge_answers(plan, key, retry_failed, say)
+        except BudgetSpent as exc:
+            raise click.ClickException(
+                f"the budget of {recipe.prices.budget:.2f} dollars ended the run; with a larger "
+                "one it goes on from here and asks for no score twice"
+            ) from exc
     click.echo(json.dumps(judged) if as_json else "\n".join(figure_lines(judged)))
     if not any(each["overall"]["scored"] for each in judged["metrics"].values()):
         raise click.ClickException(
@@ -99,7 +95,3 @@ def _api_key(name: str) -> str:
     if not os.environ.get(name):
         raise RecipeError(f"the environment variable {name} with the judge's key is not set")
     return os.environ[name]
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -17,7 +17,7 @@ from training.evaluation.drawings import change_plot, interval_bar, reliability_
 from training.evaluation.examples import HOLDS_IMAGES, ExampleImage
 from training.evaluation.markup import Html, document, element, table, void
 from training.evaluation.reliability import confidence, reliability
-from training.evaluation.table import in_words, p_value, rows_of, with_interval
+from training.evaluation.table import in_other_words, in_words, p_value, rows_of, with_interval
 
 
 def report_page(
@@ -37,7 +37,8 @@ def report_page(
     content += [
         element(
             "p",
-            f"{header.images} images of the split {header.split}; intervals are 95 %. "
+            f"{header.images} images of the split {header.split}; intervals are 95 %, "
+            "where images of one patient or lesion count as alike. "
             f"Model files: sha256 {header.model_sha256}.",
         ),
         element("h2", "Figures"),
@@ -95,7 +96,7 @@ def _changes(comparison: Mapping[str, Any]) -> Iterator[Html]:
         ],
     )
     yield table(
-        "Could the difference be chance? McNemar's exact test on the same images",
+        "Could the difference be chance? McNemar's test on the same images, by patient or lesion",
         [
             "domain",
             "p",
@@ -135,6 +136,7 @@ def _shares(figures: Mapping[str, Any], comparison: Mapping[str, Any] | None) ->
         sides = [comparison["findings"][domain]["before"]] if comparison else []
         cells = [
             f"{with_interval(side['share'], side['share_interval'])} of {side['stated']}"
+            f"{in_other_words(side)}"
             for side in (*sides, after)
         ]
         rows.append([f"{domain}: stated findings that the image bears out", *cells])

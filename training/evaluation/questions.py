@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from training.datasets import (
     FILES,
-    DatasetError,
     Example,
     Split,
     encoded_images,
-    in_split,
     read_examples,
 )
-from training.pixels import decode_square
+from training.pixels import decoded
+from training.qlora.material import read_captions
 
 STRATA: dict[str, str] = {"age": "age", "sex": "sex", "localization": "site", "eye": "eye"}
 """Column of a data set, and the stratum it gives; a data set without the column has none."""
@@ -52,30 +51,38 @@ class Question:
 
     def square(self, size: int) -> NDArray[np.uint8]:
         """(size, size, 3), as at the clinic. Raises: DatasetError when it is no image."""
-        try:
-            return decode_square(self.encoded, size)
-        except (OSError, ValueError, SyntaxError) as exc:  # Pillow raises all three
-            raise DatasetError(
-                f"{self.example.dataset}, row {self.example.row}: the image cannot be read ({exc})"
-            ) from exc
+        return decoded(self.example, self.encoded, size)
 
 
 def read_questions(
-    data: Path, split: Split, most_per_domain: int | None = None, seed: int = 0
+    data: Path,
+    split: Split,
+    most_per_domain: int | None = None,
+    seed: int = 0,
+    captions: Path | None = None,
 ) -> list[Question]:
-    """The split's images, or at most so many of each domain drawn by `seed`."""
-    examples, _ = read_examples(data)
-    chosen = list(in_split(examples, split))
+    """The split's images, or at most so many of each domain drawn by `seed`.
+
+    The split is the data sets' own, or that of a file of `captions`.
+    Raises: DatasetError.
+    """
+    if captions is None:
+        chosen = [example for example in read_examples(data)[0] if example.split == split]
+    else:
+        rows = read_captions(captions, data)
+        chosen = [row.example for row in rows if row.split == split]
     if most_per_domain is not None:
-        chosen = _sample(examples, chosen, most_per_domain, seed)
-    used = {examples[i].dataset for i in chosen}
-    images = {dataset: encoded_images(data, dataset) for dataset in FILES if dataset in used}
-    strata = {dataset: _read_strata(data, dataset) for dataset in images}
+        chosen = _sample(chosen, most_per_domain, seed)
+    used = {example.dataset for example in chosen}
+    images = {dataset: encoded_images(data, dataset) for dataset in used}
+    strata = {dataset: _read_strata(data, dataset) for dataset in FILES if dataset in used}
     return [
         Question(
-            example, images[example.dataset][example.row], strata[example.dataset][example.row]
+            example,
+            images[example.dataset][example.row],
+            strata[example.dataset][example.row] if example.dataset in strata else {},
         )
-        for example in (examples[i] for i in chosen)
+        for example in chosen
     ]
 
 
@@ -111,10 +118,11 @@ def _read_strata(data: Path, dataset: str) -> list[dict[str, str]]:
         return [strata_of(row) for row in file.read(columns=columns).to_pylist()]
 
 
-def _sample(examples: Sequence[Example], chosen: list[int], most: int, seed: int) -> list[int]:
+def _sample(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
     rng = np.random.default_rng(seed)
-    drawn: list[int] = []
-    for domain in dict.fromkeys(examples[i].domain for i in chosen):
-        inside = [i for i in chosen if examples[i].domain == domain]
-        drawn += sorted(rng.choice(inside, min(most, len(inside)), replace=False).tolist())
+    drawn: list[Example] = []
+    for domain in dict.fromkeys(example.domain for example in examples):
+        inside = [example for example in examples if example.domain == domain]
+        places = rng.choice(len(inside), min(most, len(inside)), replace=False)
+        drawn += [inside[place] for place in sorted(places)]
     return drawn

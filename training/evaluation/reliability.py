@@ -15,5 +15,7 @@ def confidence(image: AnsweredImage, temperature: float) -> float:
 def reliability(images: Sequence[AnsweredImage], temperature: float) -> list[Bin]:
     """Ten bins of equal width, those without images left out."""
     return reliability_bins(
-        [confidence(image, temperature) for image in images], [image.is_right for image in images]
+        [confidence(image, temperature) for image in images],
+        [image.is_right for image in images],
+        [image.group for image in images],
     )

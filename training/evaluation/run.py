@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from appliance.release.manifest import hash_file
 from training.datasets import Split
 from training.evaluation.answered import (
     AnsweredImage,
@@ -17,7 +18,7 @@ from training.evaluation.asking import with_progress
 from training.evaluation.figures import FIGURES, evaluate
 from training.evaluation.questions import Question, read_questions
 from training.evaluation.subject import Subject
-from training.teach.answers import write_whole
+from training.whole_file import write_whole
 
 
 def run_evaluation(
@@ -27,14 +28,19 @@ def run_evaluation(
     most_per_domain: int | None,
     folder: Path,
     say: Callable[[str], None],
+    captions: Path | None = None,
 ) -> dict[str, Any]:
     """The figures, which are also written to the folder beside the answers.
 
+    `captions`: whose split it is, if not the data sets'.
+
     Raises: DatasetError, EvaluationError.
     """
-    questions = read_questions(data, split, most_per_domain)
+    questions = read_questions(data, split, most_per_domain, captions=captions)
     if not questions:
-        raise EvaluationError(f"no image of the split {split} in {data}; choose another --split")
+        raise EvaluationError(
+            f"no image of the split {split} in {captions or data}; choose another --split"
+        )
     if unknown := {question.label for question in questions} - set(subject.labels.names):
         raise EvaluationError(
             f"{subject.name} cannot give the label {min(unknown)}, which images in {data} have; "
@@ -48,12 +54,14 @@ def run_evaluation(
         labels=subject.labels.names,
         domains=tuple(label.domain for label in subject.labels),
         temperatures=subject.temperatures,
+        prompt_version=subject.prompt_version,
     )
     images = _ask_the_rest(subject, questions, folder, header, say)
     figures = {
         "model": header.model,
         "model_sha256": header.model_sha256,
         "split": split,
+        "captions_sha256": hash_file(captions) if captions else None,
         **evaluate(subject.labels, images),
     }
     write_whole(folder / FIGURES, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
@@ -75,7 +83,7 @@ def _ask_the_rest(
             if label_of.get(image.key) != image.label:
                 raise EvaluationError(
                     f"{folder} has an answer about {image.dataset}, row {image.row} "
-                    f"({image.label}), which --data has not so; choose another --out"
+                    f"({image.label}), which --data or --captions has not so; choose another --out"
                 )
         rest = [q for q, key in zip(questions, label_of, strict=True) if key not in answered]
         if rest:

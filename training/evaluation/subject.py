@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.core.labels import DOMAINS, Domain, LabelSet
+from appliance.core.prompt import PROMPT_VERSION
 from appliance.release.manifest import MANIFEST, Release, hash_file, read_release
+from training.adapted import require_trained_on
 from training.evaluation.answered import EvaluationError
 from training.evaluation.asking import Answer, ask_model, ask_release
 from training.evaluation.questions import Question
@@ -25,13 +27,18 @@ class Subject:
     labels: LabelSet
     temperatures: Mapping[Domain, float]
     """By domain: divides the label scores before they become probabilities."""
+    prompt_version: int
     open: Callable[[], AbstractContextManager[Ask]]
 
 
-def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
-    """What is at `model`; its weights are not loaded yet. `threads` are a release's.
+def read_subject(
+    model: Path, adapter: Path | None, threads: int, *, full_precision: bool = False
+) -> Subject:
+    """What is at `model`; its weights are not loaded yet. `threads` are a release's,
+    `full_precision` is a Hugging Face model's, also on a GPU.
 
-    Raises: EvaluationError when it is neither kind; ReleaseError for a release that is amiss.
+    Raises: EvaluationError when it is neither kind; ReleaseError for a release that is amiss;
+    BaseModelError for an adapter of another base.
     """
     if (model / MANIFEST).is_file():
         if adapter is not None:
@@ -46,6 +53,7 @@ def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
             sha256=card.sha256,  # of the manifest, which declares the hash of every other file
             labels=card.labels,
             temperatures=card.calibration.temperatures,
+            prompt_version=card.prompt_version,
             open=lambda: _open_release(release, threads),
         )
     if not (model / "config.json").is_file():
@@ -57,13 +65,16 @@ def read_subject(model: Path, adapter: Path | None, threads: int) -> Subject:
         raise EvaluationError(
             f"no adapter: {adapter}; name the folder with adapter_config.json that `qlora` wrote"
         )
+    if adapter is not None:
+        require_trained_on(model, adapter)
     folders = [model] if adapter is None else [model, adapter]
     return Subject(
         name="+".join(folder.resolve().name for folder in folders),
         sha256=_hash_folders(folders),
         labels=label_set(),
         temperatures=dict.fromkeys(DOMAINS, 1.0),
-        open=lambda: _open_model(model, adapter),
+        prompt_version=PROMPT_VERSION,
+        open=lambda: _open_model(model, adapter, full_precision),
     )
 
 
@@ -76,8 +87,10 @@ def _open_release(release: Release, threads: int) -> Iterator[Ask]:
 
 
 @contextmanager
-def _open_model(model: Path, adapter: Path | None) -> Iterator[Ask]:
-    yield lambda questions: ask_model(model, label_set(), questions, adapter=adapter)
+def _open_model(model: Path, adapter: Path | None, full_precision: bool) -> Iterator[Ask]:
+    yield lambda questions: ask_model(
+        model, label_set(), questions, adapter=adapter, full_precision=full_precision
+    )
 
 
 def _hash_folders(folders: Sequence[Path]) -> str:

@@ -13,6 +13,11 @@ def with_interval(value: float | None, interval: tuple[float, float] | None) -> 
     return f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
+def in_other_words(findings: Mapping[str, Any]) -> str:
+    """What the share says nothing of."""
+    return f"; {findings['unknown']} in other words" if findings["unknown"] else ""
+
+
 def in_words(key: str) -> str:
     """A figure's key as it is written in a table."""
     return key.replace("_", " ").replace("json", "JSON").replace("f1", "F1")
@@ -48,7 +53,7 @@ def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
     for domain, row in figures["findings"].items():
         yield (
             f"{domain:<29}  findings confirmed {row['confirmed']} of {row['stated']}: "
-            f"{with_interval(row['share'], row['share_interval'])}"
+            f"{with_interval(row['share'], row['share_interval'])}{in_other_words(row)}"
         )
     for domain, strata in figures["strata"].items():
         for stratum, values in strata.items():

@@ -5,6 +5,7 @@ what it means clinically come from the label table; how a number is measured is 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from appliance.core.caption import Caption
@@ -56,21 +57,34 @@ def stated_findings(text: str) -> dict[str, Level]:
     return {known[1]: known[2] for known in phrases if known}
 
 
-def confirmed(caption: Caption, pixels: Pixels, domain: Domain) -> tuple[int, int]:
-    """How many of the caption's stated findings the picture bears out, and how many it states.
+@dataclass(frozen=True)
+class Checked:
+    """How many phrases of a caption's key findings were held against its picture, and how many
+    could not be."""
+
+    stated: int
+    """Findings in our own phrases."""
+    confirmed: int
+    """Of those, borne out by the picture."""
+    unknown: int
+    """Phrases that are not ours: true or not, no measure here can tell."""
+
+
+def confirmed(caption: Caption, pixels: Pixels, domain: Domain) -> Checked:
+    """The caption's findings held against the picture, whose `domain` is not the caption's claim.
 
     A level is borne out when the measured value is of that level or within the tolerance band
-    beside its cut (finding.TOLERANCE). A phrase that is not ours, or is another domain's, is
-    stated and never confirmed. `domain` is the picture's, not the caption's claim.
+    beside its cut (finding.TOLERANCE). A phrase of another domain is stated and never confirmed.
     """
     values = measured_values(domain, pixels)
     thresholds = read_thresholds()[domain]
     phrases = split_phrases(caption.key_findings)
-    borne_out = 0
-    for phrase in phrases:
-        where, name, level = _phrases().get(phrase, (None, "", LEVELS[0]))
-        borne_out += where == domain and thresholds[name].agrees(level, values[name])
-    return borne_out, len(phrases)
+    ours = [known for phrase in phrases if (known := _phrases().get(phrase))]
+    borne_out = sum(
+        where == domain and thresholds[name].agrees(level, values[name])
+        for where, name, level in ours
+    )
+    return Checked(len(ours), borne_out, len(phrases) - len(ours))
 
 
 def evidence(findings: Sequence[Finding]) -> str:

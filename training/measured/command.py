@@ -5,16 +5,8 @@ from pathlib import Path
 
 import click
 
-data_option = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)
+from training.options import data_option, say
+from training.plain_errors import plain_errors
 
 
 @click.group()
@@ -34,7 +26,8 @@ def captions(data: Path, out: Path) -> None:
     """Write the caption of every image, with the evidence for each finding, in its own split."""
     from training.measured.captions import write_captions
 
-    click.echo(write_captions(data, out, say))
+    with plain_errors():
+        click.echo(write_captions(data, out, say))
 
 
 @measured.command()
@@ -44,7 +37,8 @@ def thresholds(data: Path) -> None:
     from training.measured.sample import train_values
     from training.measured.thresholds import write_thresholds
 
-    click.echo(write_thresholds(train_values(data, say)))
+    with plain_errors():
+        click.echo(write_thresholds(train_values(data, say)))
 
 
 @measured.command()
@@ -54,5 +48,6 @@ def validity(data: Path, per_label: int) -> None:
     """Print each measure's separation of labels and its stability under augmentation."""
     from training.measured.validity import table
 
-    for line in table(data, per_label):
-        click.echo(line)
+    with plain_errors():
+        for line in table(data, per_label):
+            click.echo(line)

@@ -11,7 +11,7 @@ from appliance.core.labels import Domain
 from training.datasets import Example, encoded_images, in_split, read_examples
 from training.measured.frame import SIDE, Pixels
 from training.measured.measurement import INSTRUMENTS
-from training.pixels import decode_square
+from training.pixels import decoded
 
 
 def train_examples(data: Path, per_label: int | None = None) -> list[Example]:
@@ -29,11 +29,11 @@ def train_examples(data: Path, per_label: int | None = None) -> list[Example]:
 
 def squares(data: Path, examples: Sequence[Example]) -> Iterator[Pixels]:
     """Each example's square picture; one data set's file is held at a time."""
-    dataset, encoded = "", list[bytes]()
+    dataset, encoded = "", dict[int, bytes]()
     for example in examples:
         if example.dataset != dataset:
             dataset, encoded = example.dataset, encoded_images(data, example.dataset)
-        yield decode_square(encoded[example.row], SIDE)
+        yield decoded(example, encoded[example.row], SIDE)
 
 
 def train_values(

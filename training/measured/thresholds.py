@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from appliance.core.labels import DOMAINS, Domain
 from training.measured.finding import CLEARANCE, TOLERANCE, Cut, Cuts, Measure
+from training.whole_file import write_whole
 
 TABLE = Path(__file__).with_name("thresholds.toml")
 HEAD = """\
@@ -71,7 +72,5 @@ def write_thresholds(values: dict[Domain, dict[str, NDArray[np.float64]]]) -> Pa
         }
         for domain, instrument in INSTRUMENTS.items()
     }
-    aside = TABLE.with_suffix(".partial")
-    aside.write_text(thresholds_toml(cuts), encoding="utf-8")
-    aside.rename(TABLE)
+    write_whole(TABLE, thresholds_toml(cuts))
     return TABLE

@@ -4,27 +4,24 @@ from pathlib import Path
 
 import click
 
+from training.options import FILE, FOLDER, RUN, say
+
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("config", type=FILE)
 @click.option(
     "--reference",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     required=True,
     help="The adapter that the clinic's release was made of.",
 )
 @click.option(
     "--shards",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     required=True,
     help="Folder with what `appliance cases corrections` wrote.",
 )
-@click.option(
-    "--run",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder for checkpoints and the adapter.",
-)
+@click.option("--run", type=RUN, required=True, help="Folder for checkpoints and the adapter.")
 def preferences(config: Path, reference: Path, shards: Path, run: Path) -> None:
     """Optimise a caption adapter by clinicians' corrections; resumes where it was stopped."""
     from training.adapted import load_adapted
@@ -33,15 +30,10 @@ def preferences(config: Path, reference: Path, shards: Path, run: Path) -> None:
     from training.preferences.recipe import read_preference_recipe
     from training.preferences.shard import read_shards
     from training.qlora.base import BaseModelError
-    from training.recipe import RecipeError
 
-    with plain_errors(RecipeError, BaseModelError, OSError):
+    with plain_errors(BaseModelError, OSError):
         recipe = read_preference_recipe(config)
         judged = read_shards(shards)
         adapted = load_adapted(reference, learns=True)
         adapter = prefer(adapted, reference, recipe, judged, run, say)
     click.echo(adapter)
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)

@@ -16,11 +16,10 @@ from appliance.core.caption import (
 )
 from appliance.core.labels import LabelSet
 from appliance.core.prompt import END_OF_TURN
-from training.adapted import Adapted
+from training.adapted import Adapted, continued, pixel_values
 from training.conversation import prompt_ids, text_ids
 from training.labels import label_set
 from training.looks import AfterSteps
-from training.pixels import plain
 from training.preferences.shard import Judged, Preference, picture_of
 from training.treatment.judging import answer_shares, soft_tokens
 
@@ -61,7 +60,7 @@ def look(
     chosen_likelier, margins, divergences = [], [], []
     for pair in pairs:
         captions = (pair.chosen, pair.rejected)
-        square = picture_of(pair.picture, _side(adapted))
+        square = picture_of(pair.picture, adapted.side)
         trained = [_next_tokens(adapted, square, caption) for caption in captions]
         with use_adapter(adapted.model, "ref"):
             reference = [_next_tokens(adapted, square, caption) for caption in captions]
@@ -91,10 +90,6 @@ def is_better(furthest: float, after: Look, best: Look, first: Look) -> bool:
     return better and near and after.label_accuracy >= first.label_accuracy
 
 
-def _side(adapted: Adapted) -> int:
-    return int(adapted.model.config.vision_config.image_size)
-
-
 def _next_tokens(
     adapted: Adapted, square: NDArray[np.uint8], caption: Caption
 ) -> "tuple[torch.Tensor, torch.Tensor]":
@@ -105,14 +100,13 @@ def _next_tokens(
     config, tokenizer = adapted.model.config, adapted.tokenizer
     prompt = prompt_ids(tokenizer, config.mm_tokens_per_image)
     answer = text_ids(tokenizer, caption_json(caption) + END_OF_TURN + "\n")
-    weight = next(adapted.model.parameters())
-    ids = torch.tensor([[*prompt, *answer]], device=weight.device)
-    pixels = plain(np.stack([square]), config.vision_config.image_size)
+    pixels = pixel_values(adapted.model, [square])
+    ids = torch.tensor([[*prompt, *answer]], device=pixels.device)
     with torch.no_grad():
         logits = adapted.model(
             input_ids=ids,
             token_type_ids=(ids == config.image_token_id).long(),
-            pixel_values=pixels.to(weight.device, weight.dtype),
+            pixel_values=pixels,
             logits_to_keep=len(answer) + 1,
             use_cache=False,
         ).logits[0, :-1]
@@ -131,7 +125,7 @@ def likeliest_labels(adapted: Adapted, pictures: Sequence[tuple[Any, str]]) -> l
     found = []
     for file, label in pictures:
         names = labels.in_domain(labels.domain_of(label))
-        features = soft_tokens(adapted.model, picture_of(file, _side(adapted)))
+        features = soft_tokens(adapted.model, picture_of(file, adapted.side))
         openings = [label_opening(name) for name in names]
         shares = answer_shares(adapted, prompt, "", openings, features)
         found.append(names[int(np.argmax(shares))])
@@ -157,23 +151,10 @@ def _read(text: str, labels: LabelSet) -> Caption | None:
 
 def written(adapted: Adapted, squares: Sequence[NDArray[np.uint8]]) -> list[str]:
     """The likeliest text, token for token, of each picture."""
-    import torch
-
-    model, tokenizer = adapted.model, adapted.tokenizer
-    prompt = prompt_ids(tokenizer, model.config.mm_tokens_per_image)
-    weight = next(model.parameters())
-    ids = torch.tensor([prompt] * len(squares), device=weight.device)
-    pixels = plain(np.stack(squares), model.config.vision_config.image_size)
-    with torch.no_grad():
-        said = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            token_type_ids=(ids == model.config.image_token_id).long(),
-            pixel_values=pixels.to(weight.device, weight.dtype),
-            max_new_tokens=LONGEST_CAPTION,
-            do_sample=False,
-        )
-    texts = tokenizer.batch_decode(said[:, len(prompt) :], skip_special_tokens=True)
+    tokenizer = adapted.tokenizer
+    prompt = prompt_ids(tokenizer, adapted.model.config.mm_tokens_per_image)
+    said = continued(adapted, [prompt] * len(squares), squares, LONGEST_CAPTION)
+    texts = tokenizer.batch_decode(said, skip_special_tokens=True)
     return [text.split(END_OF_TURN)[0].strip() for text in texts]
 
 

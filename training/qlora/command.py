@@ -1,52 +1,30 @@
 """The verb `qlora`: read the recipe, load the base, gather what it learns from, train."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from training.options import FILE, RUN, all_given, dry_run_options, optional_data_option, say
+
 if TYPE_CHECKING:
     from training.qlora.estimate import Lessons
     from training.qlora.geometry import BaseGeometry
+    from training.qlora.recipe import QloraRecipe
 
 
 @click.command()
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     required=True,
     help="Recipe (TOML), for example training/configs/medgemma-4b-it.toml.",
 )
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the three data sets.",
-)
-@click.option(
-    "--captions",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="captions.jsonl, as `teach` writes it.",
-)
-@click.option(
-    "--run",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for checkpoints, kept images and the adapter.",
-)
-@click.option("--dry-run", is_flag=True, help="Print memory, tokens and time; load nothing.")
-@click.option(
-    "--tflops",
-    type=click.FloatRange(0, min_open=True),
-    default=312.0,
-    show_default="312, an A100's in bfloat16",
-    help="Peak speed of the accelerator that the dry run's time is for.",
-)
-@click.option(
-    "--utilisation",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.3,
-    show_default=True,
-    help="Share of that speed which the dry run assumes.",
-)
+@optional_data_option
+@click.option("--captions", type=FILE, help="captions.jsonl, as `teach` writes it.")
+@click.option("--run", type=RUN, help="Folder for checkpoints, kept images and the adapter.")
+@dry_run_options
 def qlora(
     config: Path,
     data: Path | None,
@@ -60,12 +38,11 @@ def qlora(
 
     A dry run needs --config only; with --data and --captions it counts their tokens.
     """
-    from training.datasets import DatasetError
+    from training.plain_errors import plain_errors
     from training.qlora.base import BaseModelError
     from training.qlora.recipe import read_qlora_recipe
-    from training.recipe import RecipeError
 
-    try:
+    with plain_errors(BaseModelError, OSError):
         recipe = read_qlora_recipe(config)
         if dry_run:
             from training.qlora.base import geometry_of
@@ -77,37 +54,16 @@ def qlora(
             click.echo(f"{recipe.name}: {recipe.base}")
             click.echo("\n".join(report(found, lessons, tflops, utilisation)))
             return
-        if data is None or captions is None or run is None:
-            raise click.UsageError("--data, --captions and --run are needed, unless --dry-run")
-        click.echo(_train(config, data, captions, run))
-    except RecipeError as exc:
-        raise click.UsageError(str(exc)) from exc
-    except (BaseModelError, DatasetError, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
+        click.echo(_train(recipe, *all_given(data, captions, run)))
 
 
-def _train(config: Path, data: Path, captions: Path, run: Path) -> Path:
-    from training.qlora.base import require_base
-    from training.qlora.material import gather, read_captions
-    from training.qlora.projected import forget_tower
-    from training.qlora.recipe import read_qlora_recipe
-    from training.qlora.train import add_adapter, load_base, name_base, train_adapter
-    from training.tokenizer import load_tokenizer
+def _train(recipe: "QloraRecipe", data: Path, captions: Path, run: Path) -> Path:
+    from training.qlora.material import gather, read_learnable
+    from training.qlora.train import tune_base
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    recipe = read_qlora_recipe(config)
-    captioned = [each for each in read_captions(captions, data) if each.split != "test"]
-    folder = require_base(recipe.base)
-    tokenizer = load_tokenizer(folder)
-    base = load_base(recipe.base, recipe.quantization)
-    material = gather(base, tokenizer, recipe, captioned, data, run, say)
-    if recipe.adapter.vision == "frozen":
-        forget_tower(base)
-    adapter = train_adapter(add_adapter(base, recipe), recipe, material, run, say)
-    name_base(adapter, folder)
-    return adapter
+    captioned = read_learnable(captions, data)
+    material = partial(gather, recipe=recipe, captioned=captioned, data=data, run=run, say=say)
+    return tune_base(recipe, material, run, say)
 
 
 def _lessons(

@@ -22,7 +22,7 @@ from training.datasets import (
     read_examples,
 )
 from training.labels import TABLE, label_set
-from training.pixels import CACHE_SIZE, decode_square
+from training.pixels import CACHE_SIZE, decoded
 from training.processes import processes
 from training.qlora.projected import Pixels, project_images, projected_key, view_of
 from training.qlora.recipe import QloraRecipe
@@ -66,6 +66,11 @@ def read_captions(file: Path, data: Path) -> list[CaptionedImage]:
     return rows
 
 
+def read_learnable(file: Path, data: Path) -> list[CaptionedImage]:
+    """All but the test split, of which nothing is ever learnt. Raises: DatasetError."""
+    return [each for each in read_captions(file, data) if each.split != "test"]
+
+
 def _captioned(
     line: str, where: str, known: dict[tuple[str, int], Example], labels: LabelSet
 ) -> CaptionedImage:
@@ -104,8 +109,9 @@ def gather(
     Raises: DatasetError for an image that cannot be read, or a share of a domain without images.
     """
 
-    for domain in recipe.steps.domain_share:
-        if not any(row.example.domain == domain for row in captioned if row.split == "train"):
+    for domain, share in recipe.steps.domain_share.items():
+        learnt = (row.example.domain for row in captioned if row.split == "train")
+        if share and domain not in learnt:
             raise DatasetError(
                 f"no caption of the training split is of {domain}: take {domain} out of "
                 "steps.domain_share in the recipe"
@@ -116,16 +122,17 @@ def gather(
         dataset: encoded_images(data, dataset) for dataset in {each.dataset for each in examples}
     }
     encoded = [images[example.dataset][example.row] for example in examples]
+    hashes = [hashlib.sha256(image).hexdigest() for image in encoded]
     views, seed = recipe.steps.views, recipe.seed
     side = max(size, CACHE_SIZE)  # augmentation crops and turns within it
 
     def pixels(chosen: Iterable[int]) -> NDArray[np.uint8]:
         return np.stack([decoded(examples[image], encoded[image], side) for image in chosen])
 
-    upright = np.array([example.domain == "chest" for example in examples])
+    keeps = recipe.steps.keeps_sides
+    upright = np.array([keeps or example.domain == "chest" for example in examples])
     if recipe.adapter.vision == "frozen":
-        hashes = [hashlib.sha256(image).hexdigest() for image in encoded]
-        key = projected_key(tower_hash(model), hashes, views, size, seed)
+        key = projected_key(tower_hash(model), hashes, upright, views, size, seed)
         file = run / f"projected-{key}.npy"
         with processes().main_process_first():  # the others find the file made
             kept = project_images(model, pixels, upright, views, seed, file, say)
@@ -141,6 +148,7 @@ def gather(
 
     train = np.array(list(_places(captioned, "train")))
     validation = np.array(list(_places(captioned, "val")))
+    validation = validation[drawn(validation) > 0]
     if len(validation) > settings.validated:
         # Drawn as in training: where labels are balanced, the loss of images as they come would
         # be lowest before the rare labels are learnt.
@@ -157,6 +165,7 @@ def gather(
         train=train,
         validation=validation,
         weights=drawn(train),
+        images_sha256=hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )
 
 
@@ -202,19 +211,6 @@ def tower_hash(model: Any) -> str:
             raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
             digest.update(raw.numpy().tobytes())
     return digest.hexdigest()
-
-
-def decoded(example: Example, encoded: bytes, side: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        return decode_square(encoded, side)
-    # Pillow's own, SyntaxError (a broken PNG) among them
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as exc:
-        raise DatasetError(
-            f"{example.dataset}.parquet, row {example.row}: the image cannot be read ({exc}); "
-            "replace it, or take its caption out"
-        ) from exc
 
 
 def _places(captioned: list[CaptionedImage], split: Split) -> Iterator[int]:

@@ -27,9 +27,16 @@ MOST_AT_ONCE, PATCHES_AT_ONCE = 64, 65_536
 """Of images and of patches given to the tower together: 16 images at MedGemma's 896 pixels."""
 
 
-def projected_key(tower: str, images: Sequence[str], views: int, size: int, seed: int) -> str:
+def projected_key(
+    tower: str,
+    images: Sequence[str],
+    upright: NDArray[np.bool_],
+    views: int,
+    size: int,
+    seed: int,
+) -> str:
     """Names what the file was made of: `tower` and each of `images` by their hashes."""
-    made_of = json.dumps([tower, list(images), views, size, seed, "gentle"])
+    made_of = json.dumps([tower, list(images), upright.tolist(), views, size, seed, "gentle"])
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
@@ -44,7 +51,7 @@ def project_images(
 ) -> NDArray[np.float16]:
     """Soft tokens of every image, (images, views, image tokens, text width), mapped from `file`.
 
-    `upright` says which are chest radiographs. Resumes where an earlier call was stopped.
+    `upright` says which are not mirrored or turned far. Resumes where an earlier call was stopped.
     """
     import torch
 

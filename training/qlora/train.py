@@ -7,6 +7,7 @@ Reads downward: captions, base, images, adapter, steps, save. A step is a pure f
 number, so a run that was killed goes on to the same weights.
 """
 
+import hashlib
 import json
 import math
 import time
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.adapted import write_made_of
 from training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from training.conversation import Conversation
 from training.processes import processes
 from training.qlora.base import require_base
 from training.qlora.packing import pack, plan_packs
+from training.qlora.projected import forget_tower
 from training.qlora.recipe import QloraRecipe, Quantization, Steps
 from training.qlora.sharding import (
     cut_optimizer,
@@ -32,8 +35,8 @@ from training.qlora.sharding import (
     whole,
     whole_optimizer,
 )
-from training.recipe import RecipeError
 from training.sampling import draw
+from training.tokenizer import load_tokenizer
 from training.tower import warm_cosine
 
 if TYPE_CHECKING:
@@ -69,6 +72,39 @@ class Material:
     """Images of the validation split that are measured, drawn as those of training are."""
     weights: NDArray[np.float64]
     """How likely each training image is drawn."""
+    images_sha256: str
+    """Over the images' files."""
+
+    @property
+    def sha256(self) -> str:
+        """Over all that a step or a look at the validation loss may see."""
+        seen = [
+            [lesson.ids for lesson in self.lessons],
+            self.train.tolist(),
+            self.validation.tolist(),
+            self.images_sha256,
+        ]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def tune_base(
+    recipe: QloraRecipe,
+    gather: Callable[[Any, Any], Material],
+    run: Path,
+    say: Callable[[str], None],
+) -> Path:
+    """Train an adapter on the recipe's base with what `gather` makes of the base and its
+    tokenizer; returns the adapter's folder, as `train_adapter` does.
+
+    Raises: BaseModelError, RecipeError, and what `gather` raises.
+    """
+    folder = require_base(recipe.base)
+    base_sha256 = weights_hash(folder)
+    base = load_base(recipe.base, recipe.quantization)
+    material = gather(base, load_tokenizer(folder))
+    if recipe.adapter.vision == "frozen":
+        forget_tower(base)
+    return train_adapter(add_adapter(base, recipe), recipe, material, base_sha256, run, say)
 
 
 def load_base(base: str, quantization: Quantization) -> Any:
@@ -100,6 +136,8 @@ def load_base(base: str, quantization: Quantization) -> Any:
         )
         settings["device_map"] = {"": processes().device}
     model: Any = Gemma3ForConditionalGeneration.from_pretrained(folder, **settings)
+    if quantization.kind == "none" and not is_sharded():  # FSDP puts each process's share there
+        model.to(processes().device)
     for layer in model.modules():
         # bitsandbytes 0.50 rewrites four-bit weights at the first evaluation on a CPU with
         # AVX512-BF16, for a kernel without a gradient: the steps after it would learn nothing.
@@ -139,13 +177,16 @@ def train_adapter(
     model: Any,
     recipe: QloraRecipe,
     material: Material,
+    base_sha256: str,
     run: Path,
     say: Callable[[str], None],
 ) -> Path:
     """Train `model`'s adapter, resuming if there is a checkpoint; returns the adapter's folder,
     which holds the weights of the lowest validation loss.
 
-    Raises: RecipeError when the run was begun with another recipe, or FSDP cannot follow this one.
+    `base_sha256`: `weights_hash` of the base.
+    Raises: RecipeError when the run was begun with another recipe, base or material, or FSDP cannot
+    follow this one.
     """
     import torch
     from accelerate import Accelerator
@@ -163,11 +204,10 @@ def train_adapter(
     )
     steps = math.ceil(settings.epochs * len(material.train) / settings.batch)
     checkpoint = run / "qlora.checkpoint"
+    inputs = {"base_sha256": base_sha256, "material_sha256": material.sha256}
+    followed = {**asdict(recipe), **inputs}
     first, lowest, waited = 0, math.inf, 0
-    try:
-        state = load_checkpoint(checkpoint, asdict(recipe))
-    except ValueError as exc:
-        raise RecipeError(str(exc)) from exc
+    state = load_checkpoint(checkpoint, followed)
     if state:
         set_peft_model_state_dict(model, state["adapter"])
         first, lowest, waited = state["step"], state["lowest"], state["waited"]
@@ -205,10 +245,13 @@ def train_adapter(
             adapter, momenta = whole(learnt), whole_optimizer(optimizer.state_dict())
             if accelerator.is_main_process:
                 if loss < lowest:
-                    _save_adapter(bare, adapter, recipe, run, step + 1, loss)
+                    bare.save_pretrained(run / "adapter", state_dict=adapter)
+                    reached = {"step": step + 1, "validation_loss": loss}
+                    made_of = {"recipe": asdict(recipe), **inputs, **reached}
+                    write_made_of(run / "adapter", made_of)
                 save_checkpoint(
                     checkpoint,
-                    asdict(recipe),
+                    followed,
                     {
                         "adapter": get_peft_model_state_dict(bare, adapter),
                         "optimizer": momenta,
@@ -285,21 +328,3 @@ def validation_loss(learner: Any, material: Material, settings: Steps, device: A
             images = chosen[members]
             total += float(pack_losses(learner, material, images, images * 0, device).sum())
     return total / len(chosen)
-
-
-def _save_adapter(
-    model: Any, weights: dict[str, Any], recipe: QloraRecipe, run: Path, step: int, loss: float
-) -> None:
-    """The adapter and what made it."""
-    folder = run / "adapter"
-    model.save_pretrained(folder, state_dict=weights)
-    made_of = {"recipe": asdict(recipe), "step": step, "validation_loss": loss}
-    (folder / "training.json").write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
-
-
-def name_base(adapter: Path, base: Path) -> None:
-    """Write into the adapter's training.json which base it belongs to: `export merge` checks it."""
-    file = adapter / "training.json"
-    made_of = json.loads(file.read_text(encoding="utf-8"))
-    made_of["base_sha256"] = weights_hash(base)
-    file.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training.options import FILE, RUN, captions_option, data_option, release_option, say
 from training.synthetic.recipe import DEMONSTRATION
 
 if TYPE_CHECKING:
@@ -14,42 +15,19 @@ if TYPE_CHECKING:
     from appliance.release.atlas_heads import Heads
     from training.atlas.material import Floats
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 AT_ONCE = 16
 """Pictures drawn together."""
 
-data_option = click.option(
-    "--data",
-    type=FOLDER,
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
-captions_option = click.option(
-    "--captions", type=FILE, required=True, help="captions.jsonl, as `measured captions` writes it."
-)
 config_option = click.option(
     "--config", type=FILE, default=DEMONSTRATION, show_default="the demonstration model"
 )
-run_option = click.option(
-    "--run",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".runs/synthetic"),
-    show_default=True,
-)
+run_option = click.option("--run", type=RUN, default=Path(".runs/synthetic"), show_default=True)
 heads_option = click.option(
     "--heads",
     "heads_file",
     type=FILE,
     help="The atlas's space, as `atlas heads` wrote it (default: that of the atlas that ships).",
 )
-release_option = click.option(
-    "--release", type=FOLDER, help="Release whose tower it is (default: the built-in)."
-)
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 @click.group()
@@ -100,7 +78,7 @@ def train(
 @heads_option
 @release_option
 @run_option
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=RUN)
 @click.option("--label", help="What to draw, one of training/labels.toml.")
 @click.option("--caption", help="What it shows, in words.")
 @click.option("--count", type=click.IntRange(1), default=4, show_default=True)

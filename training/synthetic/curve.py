@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.markup import STYLE, element
+from training.whole_file import write_whole
 
 SMOOTHED = 0.98
 """Share of the old in the running mean that is shown."""
@@ -54,6 +55,4 @@ class Losses:
         parts.append(element("text", words, x=EDGE, y=HEIGHT + 28))
         size = {"width": WIDTH + 2 * EDGE, "height": HEIGHT + EDGE}
         space = "http://www.w3.org/2000/svg"
-        aside = file.with_suffix(".partial")
-        aside.write_text(element("svg", parts, xmlns=space, **size) + "\n", encoding="utf-8")
-        aside.rename(file)
+        write_whole(file, element("svg", parts, xmlns=space, **size) + "\n")

@@ -13,6 +13,7 @@ from training.pixels import load_pixels
 from training.qlora.material import CaptionedImage, read_captions
 from training.sampling import sampling_weights
 from training.synthetic.recipe import Steps
+from training.training_set import input_hashes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Material:
     """Rows of the training split."""
     weights: NDArray[np.float64]
     """How likely each of `train` is drawn."""
+    inputs: dict[str, str]
+    """By name the SHA-256 of what this was read from."""
 
     def split(self, name: str) -> NDArray[np.int64]:
         return np.flatnonzero([row.split == name for row in self.rows])
@@ -43,7 +46,7 @@ class Material:
 def gather_pictures(data: Path, captions: Path, run: Path, steps: Steps) -> Material:
     """A clinic's own pictures are left out: a drawing model may give back what it learnt from.
 
-    Raises: DatasetError.
+    Raises: DatasetError, OSError.
     """
     examples, _ = read_examples(data)
     rows = [row for row in read_captions(captions, data) if row.example.dataset in FILES]
@@ -58,6 +61,7 @@ def gather_pictures(data: Path, captions: Path, run: Path, steps: Steps) -> Mate
         labels=np.array([names.index(row.caption.label) for row in rows]),
         upright=np.array([row.example.domain == "chest" for row in rows]),
         texts=[caption_text(row.caption) for row in rows],
+        inputs=input_hashes(data, captions=captions),
         train=train,
         weights=sampling_weights(learnt, steps.domain_share, steps.balance),
     )

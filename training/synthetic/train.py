@@ -65,7 +65,7 @@ def train_drawing(
 ) -> Path:
     """Train, resuming from the run's checkpoint if there is one; returns the model's folder.
 
-    Raises: ValueError when the run was begun with another recipe; OSError.
+    Raises: RecipeError when the run was begun with another recipe or other inputs; OSError.
     """
     import torch
 
@@ -77,7 +77,8 @@ def train_drawing(
     steps = math.ceil(settings.epochs * len(material.train) / settings.batch)
     checkpoint, losses = run / "synthetic.checkpoint", Losses()
     parts: dict[str, Stateful] = {**learner.parts, "optimizer": optimizer, "losses": losses}
-    first = resume(checkpoint, asdict(recipe), parts)
+    followed = {**asdict(recipe), **material.inputs}
+    first = resume(checkpoint, followed, parts)
     count = sum(parameter.numel() for parameter in trained)
     say(f"synthetic: {len(material.train)} images, {count:,} weights, {steps} steps from {first}")
 
@@ -97,7 +98,7 @@ def train_drawing(
         done = step + 1
         if done % settings.save_every == 0 or done == steps:
             losses.look(done, held_loss(learner, held))
-            keep(checkpoint, asdict(recipe), parts, done)
+            keep(checkpoint, followed, parts, done)
             losses.draw(run / "loss.svg")
             speed = (done - first) * settings.batch / (time.monotonic() - started)
             say(f"step {done}/{steps} {losses.line()} {speed:.1f} image/s")

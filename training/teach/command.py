@@ -6,25 +6,21 @@ from pathlib import Path
 
 import click
 
+from training.options import FILE, RUN, data_option, say
 from training.teach.recipe import TeachRecipe, read_teach_recipe
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with ham10000.parquet, odir5k.parquet and kermany_cxr.parquet.",
-)
+@data_option
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     required=True,
     help="Recipe (TOML); training/configs/teach-gpt5.toml is one to start from.",
 )
 @click.option(
     "--run",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=RUN,
     default=Path(".runs/teach"),
     show_default=True,
     help="Folder for the answers and what is made of them; an interrupted run goes on there.",
@@ -39,29 +35,23 @@ def teach(data: Path, config: Path, run: Path, date: str | None, dry_run: bool) 
 
     Exit codes: 0 done; 1 the endpoint refused or the budget ended; 2 the recipe or its key.
     """
-    from training.datasets import DatasetError
-    from training.recipe import RecipeError
-    from training.teach.answers import DamagedAnswer
+    from training.plain_errors import plain_errors
+    from training.teach.answers import DamagedAnswer, RunInUse, only_run_in
     from training.teach.endpoint import EndpointRefused
     from training.teach.run import estimate, make_plan
     from training.teach.run import teach as hold_lessons
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    try:
+    with plain_errors(DamagedAnswer, EndpointRefused, OSError, RunInUse):
         recipe = read_teach_recipe(config)
-        plan = make_plan(recipe, data, run)
-        say(estimate(plan))
         if dry_run:
+            say(estimate(make_plan(recipe, data, run)))
             return
-        lessons = hold_lessons(
-            plan, _api_key(recipe), date or datetime.date.today().isoformat(), say
-        )
-    except RecipeError as exc:
-        raise click.UsageError(str(exc)) from exc
-    except (DamagedAnswer, DatasetError, EndpointRefused, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
+        with only_run_in(run):
+            plan = make_plan(recipe, data, run)
+            say(estimate(plan))
+            lessons = hold_lessons(
+                plan, _api_key(recipe), date or datetime.date.today().isoformat(), say
+            )
     click.echo(run / "captions.jsonl")
     if lessons.not_asked:
         raise click.ClickException(

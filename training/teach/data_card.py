@@ -43,7 +43,7 @@ def data_card(
         "## Captions by label and split\n\n" + _label_table(labels, lessons, split_of),
         "## Rejects by label and reason\n\n" + _reject_table(labels, lessons),
         "## Sources and terms\n\n" + _sources(lessons),
-        "## Splits\n\n" + _splits(recipe, lessons, split_of),
+        "## Splits\n\n" + _splits(recipe, split_of),
         "## Prompt\n\n" + _prompts(recipe, labels),
     ]
     return "\n\n".join(sections) + "\n"
@@ -108,19 +108,13 @@ def _sources(lessons: Lessons) -> str:
     )
 
 
-def _splits(recipe: TeachRecipe, lessons: Lessons, split_of: dict[Group, Split]) -> str:
+def _splits(recipe: TeachRecipe, split_of: dict[Group, Split]) -> str:
     shares = "/".join(f"{100 * share:g}" for share in vars(recipe.split).values())
-    own = Counter(
-        (split_of[group_of(lesson.question.example)], lesson.question.example.split)
-        for lesson in lessons.kept
-    )
-    rows = [[split, *(str(own[split, data_split]) for data_split in SPLITS)] for split in SPLITS]
     return (
         f"{shares}, by seed {recipe.seed}; no lesion or patient ({len(split_of)} in all) is in two "
-        "splits. Images of a data set's own test split are never asked about: `evaluate` measures "
-        "on them. A model that was trained on a data set's own training split has seen the images "
-        "of the first column, also those in the rows `val` and `test` here.\n\n"
-        + _table(["split here", *(f"data set's {split}" for split in SPLITS)], rows)
+        "splits. All are of the data sets' own training splits: on the others `evaluate` measures "
+        "and `export release` calibrates. A model that was trained on a data set's own training "
+        "split has seen all of these images, also those in `val` and `test` here."
     )
 
 

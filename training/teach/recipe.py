@@ -4,13 +4,21 @@ The endpoint's key is named by its environment variable only; an address that ca
 refused, because the address is written into the data card.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from appliance.core.labels import DOMAINS, Domain
-from training.recipe import RecipeError, read_toml
+from training.recipe import (
+    Claim,
+    amount_claims,
+    choice_claim,
+    count_claims,
+    read_toml,
+    require,
+)
 
 AnswerFormat = Literal["json_schema", "json_object"]
 OutputLimit = Literal["max_completion_tokens", "max_tokens"]
@@ -87,9 +95,6 @@ class TeachRecipe:
     split: SplitShares
 
 
-Claim = tuple[bool, str]
-"""What must hold of a recipe, and what is said when it does not."""
-
 SECTIONS = {
     "sampling": Sampling,
     "endpoint": EndpointSettings,
@@ -102,77 +107,56 @@ SECTIONS = {
 def read_teach_recipe(path: Path) -> TeachRecipe:
     """Raises: RecipeError naming file and key."""
     recipe = read_toml(path, TeachRecipe, SECTIONS)
-    for claim, problem in _claims(recipe):
-        if not claim:
-            raise RecipeError(f"{path}: {problem}")
+    require(path, _claims(recipe))
     return recipe
 
 
-def _claims(recipe: TeachRecipe) -> list[Claim]:
-    """What must hold of the values."""
-    sampling, endpoint, patience, prices = (
-        recipe.sampling,
-        recipe.endpoint,
-        recipe.patience,
-        recipe.prices,
+def _claims(recipe: TeachRecipe) -> Iterator[Claim]:
+    """What must hold of the values, each if those before it do."""
+    sampling, prices, patience = recipe.sampling, recipe.prices, recipe.patience
+    yield from count_claims(
+        {
+            "[sampling] `kept_per_label`": sampling.kept_per_label,
+            "[sampling] `asked_per_label`": sampling.asked_per_label,
+            "[sampling] `image_side`": sampling.image_side,
+            "[endpoint] `most_output_tokens`": recipe.endpoint.most_output_tokens,
+            "[patience] `concurrency`": patience.concurrency,
+            "[patience] `most_attempts`": patience.most_attempts,
+        }
     )
-    counts = {
-        "[sampling] `kept_per_label`": sampling.kept_per_label,
-        "[sampling] `image_side`": sampling.image_side,
-        "[endpoint] `most_output_tokens`": endpoint.most_output_tokens,
-        "[patience] `concurrency`": patience.concurrency,
-        "[patience] `most_attempts`": patience.most_attempts,
-    }
-    amounts = {f"[prices] `{key}`": value for key, value in vars(prices).items()}
-    amounts |= {f"[split] `{key}`": value for key, value in vars(recipe.split).items()}
-    amounts |= {f"[patience] `{key}`": value for key, value in vars(patience).items()}
-    return [
-        *(
-            (is_count(value), f"{key} is not a whole number above 0")
-            for key, value in counts.items()
-        ),
-        *((is_amount(value), f"{key} is not a number from 0 up") for key, value in amounts.items()),
-        (
-            is_count(sampling.asked_per_label)
-            and sampling.asked_per_label >= sampling.kept_per_label,
-            "[sampling] `asked_per_label` is less than `kept_per_label`",
-        ),
-        (
-            bool(sampling.domains) and set(sampling.domains) <= set(DOMAINS),
-            f"[sampling] `domains` is not a list out of {', '.join(DOMAINS)}",
-        ),
-        *endpoint_claims(endpoint),
-        (
-            abs(sum(vars(recipe.split).values()) - 1) < 1e-6,
-            "[split] the shares do not add up to 1",
-        ),
-    ]
+    sections = {"prices": prices, "split": recipe.split, "patience": patience}
+    yield from amount_claims(
+        {
+            f"[{name}] `{key}`": value
+            for name, section in sections.items()
+            for key, value in vars(section).items()
+        }
+    )
+    yield (
+        sampling.asked_per_label >= sampling.kept_per_label,
+        "[sampling] `asked_per_label` is less than `kept_per_label`",
+    )
+    yield (
+        bool(sampling.domains) and set(sampling.domains) <= set(DOMAINS),
+        f"[sampling] `domains` is not a list out of {', '.join(DOMAINS)}",
+    )
+    yield from endpoint_claims(recipe.endpoint)
+    yield (
+        abs(sum(vars(recipe.split).values()) - 1) < 1e-6,
+        "[split] the shares do not add up to 1",
+    )
 
 
 def endpoint_claims(endpoint: EndpointSettings) -> list[Claim]:
     """What must hold of an endpoint, a teacher's or a judge's."""
     return [
-        (
-            endpoint.answer_format in get_args(AnswerFormat),
-            f"[endpoint] `answer_format` is not one of {', '.join(get_args(AnswerFormat))}",
-        ),
-        (
-            endpoint.output_limit in get_args(OutputLimit),
-            f"[endpoint] `output_limit` is not one of {', '.join(get_args(OutputLimit))}",
-        ),
+        choice_claim("[endpoint] `answer_format`", endpoint.answer_format, get_args(AnswerFormat)),
+        choice_claim("[endpoint] `output_limit`", endpoint.output_limit, get_args(OutputLimit)),
         (
             _is_plain_address(endpoint.base_url),
             "[endpoint] `base_url` is not an http(s) address without user, key or question mark",
         ),
     ]
-
-
-def is_count(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def is_amount(value: object) -> bool:
-    return type(value) in (int, float) and value >= 0  # type: ignore[operator]
 
 
 def _is_plain_address(address: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from appliance.core.labels import LabelSet
 from training.datasets import FILES, Example, Split, encoded_images, read_examples
 from training.labels import label_set
-from training.teach.answers import AnswerFolder, Purse, answer_key, write_whole
+from training.teach.answers import AnswerFolder, Purse, answer_key
 from training.teach.asking import Asker, Question
 from training.teach.data_card import SPLITS, Spending, data_card
 from training.teach.endpoint import Endpoint
@@ -26,6 +26,7 @@ from training.teach.grouping import group_of, in_asking_order, split_groups
 from training.teach.lessons import Lessons, caption_row, reject_row
 from training.teach.recipe import TeachRecipe
 from training.teach.teacher import prompt_version, request_body
+from training.whole_file import write_whole
 
 Say = Callable[[str], None]
 
@@ -45,8 +46,9 @@ class Plan:
 def make_plan(recipe: TeachRecipe, data: Path, run: Path) -> Plan:
     """Raises: DatasetError, DamagedAnswer."""
     labels = label_set()
-    # The data sets' own test images measure every model: no caption of theirs is ever learnt.
-    examples = [example for example in read_examples(data)[0] if example.split != "test"]
+    # The data sets' own test images measure every model, those of their validation calibrate it:
+    # none of theirs may be learnt.
+    examples = [example for example in read_examples(data)[0] if example.split == "train"]
     images = {dataset: encoded_images(data, dataset) for dataset in FILES}
     most = recipe.sampling.asked_per_label
     candidates = {}
@@ -56,7 +58,8 @@ def make_plan(recipe: TeachRecipe, data: Path, run: Path) -> Plan:
             _question(recipe, labels, example, images[example.dataset][example.row])
             for example in ordered[:most]
         ]
-    return Plan(recipe, labels, run, candidates, AnswerFolder(run / "answers"))
+    answers = AnswerFolder(run / "answers", recipe.endpoint.most_output_tokens)
+    return Plan(recipe, labels, run, candidates, answers)
 
 
 def estimate(plan: Plan) -> str:

@@ -55,6 +55,11 @@ class Answer:
     """None where the endpoint does not report usage."""
     output_tokens: int | None
 
+    @property
+    def is_cut_off(self) -> bool:
+        """It ran into the limit of its tokens."""
+        return self.finish_reason == "length"
+
 
 class Rejected(Exception):
     """No caption comes of this image; counted, and kept with its reason."""
@@ -113,7 +118,7 @@ def read_answer(answer: Answer, labels: LabelSet, domain: Domain, truth: str) ->
     """
     if answer.refusal or answer.finish_reason == "content_filter":
         raise Rejected("refused", answer.refusal or answer.finish_reason)
-    if answer.finish_reason == "length":
+    if answer.is_cut_off:
         raise Rejected("cut off", f"the answer ran into its limit: {_start(answer.text)}")
     if not answer.text.strip():
         raise Rejected("empty", "no text")

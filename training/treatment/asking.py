@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from appliance.core.prompt import END_OF_TURN, IMAGE, PERSONA
-from training.conversation import Conversation, text_ids
+from training.conversation import Conversation, ids_around_image, text_ids
 
 Answer = Literal["ERROR", "CORRECT"]
 LABEL = '", "label": "'
@@ -110,14 +110,7 @@ class _Lesson:
 
 def judge_ids(tokenizer: Any, image_tokens: int, finding: str, treatment: str) -> list[int]:
     """The rendered prompt with its soft tokens, beginning-of-sequence first."""
-    before, after = judge_prompt(finding, treatment)
-    soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
-    return [
-        tokenizer.bos_token_id,
-        *text_ids(tokenizer, before),
-        *[soft] * image_tokens,
-        *text_ids(tokenizer, after),
-    ]
+    return ids_around_image(tokenizer, image_tokens, *judge_prompt(finding, treatment))
 
 
 def answered(text: str) -> tuple[str, Answer] | None:

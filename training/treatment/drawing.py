@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance.core.labels import DOMAINS, Domain, LabelSet
-from appliance.core.treatment import WITHHELD, Rule, RuleBook, Severity, stances
+from appliance.core.naming import WITHHELD
+from appliance.core.treatment import Rule, RuleBook, Severity, stances
 from training.treatment.asking import Answer
 
 WORDS = Path(__file__).with_name("words.toml")

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.prompt import END_OF_TURN
-from training.adapted import Adapted
+from training.adapted import Adapted, continued, pixel_values
 from training.conversation import text_ids
-from training.pixels import plain
 from training.qlora.packing import pack, pack_loss
 from training.treatment.asking import (
     LABEL,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
-
 
 AT_ONCE = 16
 """Questions whose treatment is named together."""
@@ -76,30 +74,14 @@ def judge_questions(judge: Adapted, questions: Sequence[Question]) -> list[Judge
 
 def names_read(judge: Adapted, questions: Sequence[Question]) -> list[str]:
     """The treatment each question's words name, as the judge reads it; empty when it names none."""
-    import torch
-
-    model, tokenizer = judge.model, judge.tokenizer
-    length, opening = model.config.mm_tokens_per_image, label_opening([]).removesuffix(LABEL)
+    tokenizer, length = judge.tokenizer, judge.model.config.mm_tokens_per_image
+    opening = label_opening([]).removesuffix(LABEL)
     prompts = [
         [*judge_ids(tokenizer, length, q.finding, q.treatment), *text_ids(tokenizer, opening)]
         for q in questions
     ]
-    longest = max(map(len, prompts))
-    pad = tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (longest - len(each)) + each for each in prompts])
-    weight = next(model.parameters())
-    pixels = plain(np.stack([q.square for q in questions]), model.config.vision_config.image_size)
-    soft = tokenizer.convert_tokens_to_ids("<image_soft_token>")
-    with torch.no_grad():
-        said = model.generate(
-            input_ids=ids.to(weight.device),
-            attention_mask=(ids != pad).long().to(weight.device),
-            token_type_ids=(ids == soft).long().to(weight.device),
-            pixel_values=pixels.to(weight.device, weight.dtype),
-            max_new_tokens=LONGEST_NAME,
-            do_sample=False,
-        )
-    texts = tokenizer.batch_decode(said[:, longest:])
+    said = continued(judge, prompts, [q.square for q in questions], LONGEST_NAME)
+    texts = tokenizer.batch_decode(said)
     return [text.partition(LABEL)[0] if LABEL in text else "" for text in texts]
 
 
@@ -121,12 +103,9 @@ def soft_tokens(model: Any, square: NDArray[np.uint8]) -> "torch.Tensor":
     """Of one picture, (side, side, 3), as the decoder sees it: (image tokens, text width)."""
     import torch
 
-    weight = next(model.parameters())
-    pixels = plain(np.stack([square]), model.config.vision_config.image_size)
+    pixels = pixel_values(model, [square])
     with torch.no_grad():
-        found: torch.Tensor = model.get_image_features(
-            pixels.to(weight.device, weight.dtype)
-        ).pooler_output[0]
+        found: torch.Tensor = model.get_image_features(pixels).pooler_output[0]
     return found
 
 

@@ -14,7 +14,8 @@ from appliance.core.treatment import RuleBook
 from training.conversation import Conversation
 from training.datasets import DatasetError, Split, encoded_images
 from training.labels import label_set
-from training.qlora.material import CaptionedImage, decoded, gather
+from training.pixels import decoded
+from training.qlora.material import CaptionedImage, gather
 from training.qlora.train import Material
 from training.treatment.asking import judge_lesson
 from training.treatment.drawing import Drawn, draw_questions

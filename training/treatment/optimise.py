@@ -12,9 +12,9 @@ says one word of every picture.
 Reads downward: judge, questions, looks at the held pairs, steps.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.core.prompt import END_OF_TURN, PERSONA
-from training.adapted import Adapted, chat_processor, hold_whole, learnt_weights
+from training.adapted import Adapted
 from training.conversation import text_ids
 from training.looks import Looks, begin
-from training.processes import processes
-from training.recipe import RecipeError
 from training.treatment.asking import answered, label_and_verdict, label_opening, question
 from training.treatment.drawing import Drawn
 from training.treatment.held import Look, is_better, look, times_hacked
 from training.treatment.recipe import TreatmentRecipe
 from training.treatment.reward import pair_worth
+from training.trl_run import TrlRun, rounds_a_step, trainer_settings
 
 
 def messages(finding: str, treatment: str) -> list[dict[str, Any]]:
@@ -102,46 +101,29 @@ def optimise(
     questions. Kept are the weights of the look with the most held questions right, of those that
     told the pairs apart no less than at first.
     Resumes from the last checkpoint in `run`.
-    Raises: RecipeError when the run was begun with another recipe, or its questions cannot be
-    shared among the processes.
+    Raises: RecipeError when the run was begun with another recipe or judge, or its questions cannot
+    be shared among the processes.
     """
-    import torch
     from datasets import Dataset
-    from transformers import TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import GRPOConfig, GRPOTrainer
 
     settings = recipe.optimisation
-    count = processes().num_processes
-    if settings.questions % (settings.questions_at_once * count):
-        raise RecipeError(
-            f"optimisation.questions is {settings.questions}: make it a multiple of "
-            f"questions_at_once ({settings.questions_at_once}) times {count} processes"
-        )
-    writes = begin(run, asdict(recipe))
+    rounds = rounds_a_step("optimisation.questions", settings.questions, settings.questions_at_once)
+    followed = {"recipe": asdict(recipe), "judge": judge.made_of}
+    looks = Looks(run / "looks.jsonl", Look, is_better, writes=begin(run, followed))
     earnings = Earnings()
-    looks = Looks(run / "looks.jsonl", Look, is_better, writes=writes)
 
-    class Watch(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            looks.forget_after(state.global_step)
-            if not looks.seen:
-                self.take(state.global_step)
+    def take_look(step: int) -> Look:
+        found = look(judge, held, picture, step, earnings.mean())
+        say(describe(found, settings.steps))
+        return found
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step % settings.look_every == 0:
-                self.take(state.global_step)
-                if times_hacked(looks.seen) >= settings.patience:
-                    say("stopped: the pairs fell while the reward rose")
-                    control.should_training_stop = True
+    def why_stop(looked: Sequence[Look]) -> str | None:
+        hacked = times_hacked(looked) >= settings.patience
+        return "the pairs fell while the reward rose" if hacked else None
 
-        def take(self, step: int) -> None:
-            judge.model.eval()
-            found = look(judge, held, picture, step, earnings.mean())
-            judge.model.train()
-            say(describe(found, settings.steps))
-            if looks.add(found) and writes:
-                judge.model.save_pretrained(run / "adapter", selected_adapters=["default"])
+    def is_due(step: int) -> bool:
+        return step % settings.look_every == 0
 
     longest = max(
         len(
@@ -153,50 +135,28 @@ def optimise(
         for one, _ in train  # both of a pair have the same words
         for label, (answer, _) in one.asked.right.items()
     )
-    taught = learnt_weights(judge.model)
-    trainer = GRPOTrainer(
-        model=judge.model,
-        reward_funcs=[earnings],
-        train_dataset=Dataset.from_list(
-            [row for pair in train for row in pair_rows(pair, picture)]
-        ),
-        processing_class=chat_processor(judge),
-        callbacks=[Watch()],
-        args=GRPOConfig(
-            output_dir=str(run),
-            seed=recipe.seed,
-            max_steps=settings.steps,
+    compute = recipe.quantization.compute
+    return TrlRun(
+        judge, run, looks, look=take_look, is_due=is_due, why_stop=why_stop, say=say
+    ).train(
+        partial(GRPOTrainer, reward_funcs=[earnings]),
+        GRPOConfig(
+            **trainer_settings(run, recipe.seed, settings.steps, settings.look_every, compute),
             learning_rate=settings.learning_rate,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=max(1, settings.steps // 20),
+            beta=settings.beta,
             max_grad_norm=recipe.steps.largest_gradient_norm,
+            activation_checkpointing=recipe.steps.gradient_checkpointing,
             per_device_train_batch_size=settings.questions_at_once * settings.answers,
-            gradient_accumulation_steps=settings.questions // (settings.questions_at_once * count),
+            gradient_accumulation_steps=rounds,
             num_generations=settings.answers,
             shuffle_dataset=False,  # both pictures of a pair in one step
             max_completion_length=longest,
             temperature=settings.temperature,
-            beta=settings.beta,
             scale_rewards="none",
-            activation_checkpointing=recipe.steps.gradient_checkpointing,
-            use_cpu=not torch.cuda.is_available(),
-            bf16=recipe.quantization.compute == "bfloat16",
-            logging_steps=settings.look_every,
-            save_steps=settings.look_every,
-            save_total_limit=1,
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
         ),
+        Dataset.from_list([row for pair in train for row in pair_rows(pair, picture)]),
+        {"base_sha256": judge.made_of["base_sha256"], **followed},
     )
-    hold_whole(judge.model, taught)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(run))
-    made_of = {"recipe": asdict(recipe), "look": asdict(looks.best)}
-    if writes:
-        text = json.dumps(made_of, indent=1) + "\n"
-        (run / "adapter" / "training.json").write_text(text, encoding="utf-8")
-    say(f"kept the weights of step {looks.best.step}")
-    return run / "adapter"
 
 
 def describe(found: Look, steps: int) -> str:

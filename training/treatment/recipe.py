@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.qlora.recipe import Adapter, QloraRecipe, Quantization, Steps
-from training.recipe import read_toml
+from training.qlora.recipe import Adapter, QloraRecipe, Quantization, Steps, qlora_claims
+from training.recipe import read_toml, require
 
 
 @dataclass(frozen=True)
@@ -78,4 +78,6 @@ def read_treatment_recipe(path: Path) -> TreatmentRecipe:
         "questions": Questions,
         "optimisation": Optimisation,
     }
-    return read_toml(path, TreatmentRecipe, sections)
+    recipe = read_toml(path, TreatmentRecipe, sections)
+    require(path, qlora_claims(recipe))
+    return recipe

@@ -17,6 +17,7 @@ from training.atlas.measure import (
     balanced,
     least_cosine,
     measure,
+    pairs,
     reference_places,
     space_of,
 )
@@ -96,9 +97,44 @@ def test_cases_are_of_the_training_split_and_at_most_so_many(material: AtlasMate
 
 def test_a_balanced_mean_counts_a_rare_label_as_much_as_a_common_one() -> None:
     truth = np.array([0] * 8 + [1] * 2)
-    found = balanced(np.array([1.0] * 8 + [0.0] * 2), truth)
+    found = balanced(np.array([1.0] * 8 + [0.0] * 2), truth, np.arange(10).astype(str))
     assert found["value"] == 0.5
     assert found["interval"] == [0.5, 0.5]
+
+
+def test_a_mean_over_pictures_taken_again_is_known_no_better() -> None:
+    truth, groups = np.repeat([0, 1], 20), np.arange(40).astype(str)
+    values = np.tile([1.0, 0.0, 0.4, 0.6], 10)
+    once, again = (
+        balanced(np.tile(values, n), np.tile(truth, n), np.tile(groups, n)) for n in (1, 5)
+    )
+    assert again["interval"] == pytest.approx(once["interval"])
+
+
+def test_pairs_that_share_few_pictures_are_not_taken_for_independent() -> None:
+    """Whether a pair is told apart depends on its picture alone, and 30 pictures make 2,000
+    pairs: over new pictures the accuracy spreads by sqrt(p (1 - p) / 30) and more."""
+    material = made_up_material()
+    test = material.places("test")
+    captions = np.eye(len(label_set()), dtype=np.float32)[material.labels]
+    pictures = captions.copy()
+    pictures[test[::4]] = -1  # far from its own caption and from all others
+    found = pairs(Space(pictures, captions), material)[SCOPES[1]]["image-caption"]
+    assert 0.7 < found["accuracy"] < 0.98
+    low, high = found["interval"]
+    assert low < found["accuracy"] < high
+    as_if_independent = 2 * 1.96 * math.sqrt(0.25 * 0.75 / 2000) / 2
+    assert high - low > 3 * as_if_independent
+
+
+def test_no_caption_is_paired_with_itself() -> None:
+    """Every caption is its own direction: any cosine of 1 would be a caption's with itself."""
+    material = made_up_material()
+    captions = np.eye(len(material.rows), dtype=np.float32)
+    found = pairs(Space(captions, captions), material)
+    for kinds in (found[scope] for scope in SCOPES[:2]):
+        assert kinds["text-text"]["similar"]["mean"] == 0
+        assert kinds["image-caption"]["similar"]["mean"] == 1
 
 
 def test_figures_of_a_space_that_knows_every_label(material: AtlasMaterial) -> None:

@@ -14,7 +14,13 @@ from appliance.release.atlas_heads import write_heads
 from tests.training.atlas.made_up import made_up_material
 from tests.training.tiny import HELD_BACK, RECIPE
 from training.atlas.heads import train_heads
-from training.atlas.joint import divide, lines_of, read_joint_recipe, train_jointly
+from training.atlas.joint import (
+    divide,
+    lines_of,
+    open_reader,
+    read_joint_recipe,
+    train_jointly,
+)
 from training.atlas.material import gather_atlas
 from training.atlas.reader import READ_TOGETHER, Question, Reader, paired_prompt
 from training.atlas.recipe import DEMONSTRATION, JOINT, read_heads_recipe
@@ -140,6 +146,31 @@ def test_the_loss_is_the_true_labels_alone(reader: Reader) -> None:
     assert together == pytest.approx(whole, abs=1e-3)  # padding changes nothing
 
 
+def test_a_model_made_anew_in_its_folder_is_looked_through_again(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    from shutil import copytree
+
+    from safetensors.torch import load_file, save_file
+
+    folder, run = copytree(model_folder, tmp_path / "model"), tmp_path / "run"
+    captions = write_captions(data, tmp_path / "captions.jsonl", lambda line: None)
+    material = gather_atlas(MeanColour(), data, captions, run, lambda line: None)
+    recipe = replace(read_joint_recipe(JOINT), memory_per_label=1, queries_per_label=1)
+    parts = divide(material, recipe)
+
+    def tokens() -> Any:
+        reader, _ = open_reader(folder, recipe, material, parts, data, run, lambda line: None)
+        return reader._tokens[parts.test]
+
+    before = tokens()
+    weights = load_file(folder / "model.safetensors")
+    (projection,) = (name for name in weights if name.endswith("mm_input_projection_weight"))
+    weights[projection] = weights[projection] * 2
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert tokens() == pytest.approx(2 * before, abs=1e-3)
+
+
 def test_no_picture_and_no_group_plays_two_parts() -> None:
     material = made_up_material()
     recipe = replace(read_joint_recipe(JOINT), memory_per_label=5, queries_per_label=4)
@@ -183,6 +214,8 @@ def test_a_joint_run_from_pictures_to_figures(
     figures = train_jointly(
         recipe, model_folder, MeanColour(), run / "heads.npz", data, captions, run, said.append
     )
+    asked_alone = said.index(f"the test split without retrieval: {len(HELD_BACK)} pictures")
+    assert asked_alone < said.index("phase 1: the reader, on 2 pictures")
     found = figures["all"]
     assert found["pictures"] == len(HELD_BACK)
     accuracy = {name: share["value"] for name, share in found["accuracy"].items()}

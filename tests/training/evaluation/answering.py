@@ -7,11 +7,13 @@ from typing import Any
 
 from appliance.core.caption import caption_json
 from appliance.core.labels import DOMAINS, Domain
-from training.evaluation.answered import AnsweredImage, Findings, Header, open_answers
+from appliance.core.prompt import PROMPT_VERSION
+from training.evaluation.answered import AnsweredImage, Header, open_answers
 from training.evaluation.asking import Answer
 from training.evaluation.questions import Question
 from training.evaluation.subject import Ask, Subject
 from training.labels import label_set, label_table
+from training.measured.caption import Checked
 
 LABELS = label_set()
 
@@ -32,19 +34,22 @@ def answered(
     found: str,
     *,
     text: str | None = None,
-    findings: Findings | None = None,
+    findings: Checked | None = None,
     strata: dict[str, str] | None = None,
+    group: str | None = None,
 ) -> AnsweredImage:
+    """Of a patient of its own, unless a `group` is named."""
     domain: Domain = LABELS.domain_of(label)
     return AnsweredImage(
         dataset={"skin": "ham10000", "fundus": "odir5k", "chest": "kermany_cxr"}[domain],
         row=row,
+        group=str(row) if group is None else group,
         domain=domain,
         label=label,
         found=found,
         text=caption_of(found) if text is None else text,
         label_scores=scores(found),
-        findings=findings or Findings(0, 0),
+        findings=findings or Checked(0, 0, 0),
         strata=strata or {},
     )
 
@@ -58,6 +63,7 @@ def header(images: int, model: str = "made-up") -> Header:
         labels=LABELS.names,
         domains=tuple(label.domain for label in LABELS),
         temperatures=dict.fromkeys(DOMAINS, 1.0),
+        prompt_version=PROMPT_VERSION,
     )
 
 
@@ -75,9 +81,9 @@ class TruthTeller:
         self.asked = 0
         self.killed_after = killed_after
 
-    def subject(self, sha256: str = "0" * 64) -> Subject:
+    def subject(self, sha256: str = "0" * 64, prompt_version: int = PROMPT_VERSION) -> Subject:
         temperatures = dict.fromkeys(DOMAINS, 1.0)
-        return Subject("truth-teller", sha256, LABELS, temperatures, self._open)
+        return Subject("truth-teller", sha256, LABELS, temperatures, prompt_version, self._open)
 
     @contextmanager
     def _open(self) -> Iterator[Ask]:

@@ -21,7 +21,6 @@ from tests.training.tiny import HELD_BACK
 from training.evaluation.answered import (
     ANSWERS,
     EvaluationError,
-    Findings,
     answered_image,
     open_answers,
     read_evaluation,
@@ -30,7 +29,7 @@ from training.evaluation.asking import Answer
 from training.evaluation.figures import FIGURES
 from training.evaluation.questions import read_questions
 from training.evaluation.run import run_evaluation
-from training.measured.caption import measured_caption
+from training.measured.caption import Checked, measured_caption
 from training.measured.frame import SIDE
 
 IMAGES = [answered(3, "melanoma", "melanoma"), answered(7, "cataract", "glaucoma")]
@@ -46,14 +45,15 @@ def test_a_line_says_the_truth_the_answer_and_what_the_image_bears_out(data: Pat
     text = caption_json(caption)
     image = answered_image(LABELS, question, Answer(text, scores("cataract")))
     assert (image.dataset, image.row) == (question.example.dataset, question.example.row)
+    assert image.group == f"{question.example.dataset} {question.example.group}"
     assert (image.label, image.found, image.text) == (question.label, "cataract", text)
     assert image.findings.confirmed == image.findings.stated > 0
     garbled = answered_image(LABELS, question, Answer(text[:-4], scores("cataract")))
-    assert garbled.findings == Findings(0, 0)
+    assert garbled.findings == Checked(0, 0, 0)
 
 
 def test_the_file_is_one_json_object_a_line_with_the_agreed_keys(tmp_path: Path) -> None:
-    image = answered(3, "melanoma", "melanoma", strata={"age": "40-59"}, findings=Findings(4, 3))
+    image = answered(3, "melanoma", "melanoma", strata={"age": "40-59"}, findings=Checked(4, 3, 0))
     write_evaluation(tmp_path, [image], "model")
     first, second = map(json.loads, (tmp_path / ANSWERS).read_text().splitlines())
     assert {
@@ -66,12 +66,13 @@ def test_the_file_is_one_json_object_a_line_with_the_agreed_keys(tmp_path: Path)
     assert second == {
         "dataset": "ham10000",
         "row": 3,
+        "group": "3",
         "domain": "skin",
         "label": "melanoma",
         "found": "melanoma",
         "text": caption_of("melanoma"),
         "label_scores": list(scores("melanoma")),
-        "findings": {"stated": 4, "confirmed": 3},
+        "findings": {"stated": 4, "confirmed": 3, "unknown": 0},
         "strata": {"age": "40-59"},
     }
 
@@ -113,6 +114,9 @@ def test_answers_of_another_model_are_not_gone_on_with(data: Path, tmp_path: Pat
         EvaluationError, match=r"model_sha256 0+ there, f+ now; choose another --out"
     ):
         run_evaluation(other, data, "test", None, tmp_path, lambda line: None)
+    listing = TruthTeller().subject(prompt_version=2)
+    with pytest.raises(EvaluationError, match="prompt_version 1 there, 2 now"):
+        run_evaluation(listing, data, "test", None, tmp_path, lambda line: None)
     with pytest.raises(EvaluationError, match="split test there, val now"):
         run_evaluation(TruthTeller().subject(), data, "val", None, tmp_path, lambda line: None)
     assert (tmp_path / ANSWERS).read_bytes() == before

@@ -7,7 +7,14 @@ import pytest
 
 from appliance.core.decision import UNMEASURED
 from appliance.core.ports import Captioner, Picture, Reading, ReleaseCard
-from training.evaluation.asking import REPORT_EVERY, Answer, ask_model, ask_release, with_progress
+from training.evaluation.asking import (
+    REPORT_EVERY,
+    Answer,
+    ask_model,
+    ask_release,
+    dtype_on,
+    with_progress,
+)
 from training.evaluation.questions import read_questions
 from training.labels import label_set
 
@@ -50,6 +57,14 @@ def test_a_model_answers_many_as_it_answers_one(data: Path, model: Path) -> None
         assert alone.text == answer.text
         assert alone.label_scores == pytest.approx(answer.label_scores, abs=1e-4)
     assert len({answer.label_scores for answer in together}) == len(questions)
+
+
+def test_a_gpu_asks_at_full_precision_where_that_is_wanted() -> None:
+    import torch
+
+    assert dtype_on("cuda", full_precision=True) == torch.float32
+    assert dtype_on("cuda", full_precision=False) == torch.bfloat16
+    assert dtype_on("cpu", full_precision=False) == torch.float32
 
 
 def test_an_adapter_answers_as_the_model_it_is_merged_into(

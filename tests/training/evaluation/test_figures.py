@@ -6,10 +6,10 @@ import pytest
 
 from appliance.core.calibration import calibration_error, wilson
 from tests.training.evaluation.answering import LABELS, answered, caption_of
-from training.evaluation.answered import Findings
 from training.evaluation.figures import evaluate
 from training.evaluation.reliability import reliability
 from training.evaluation.table import figure_lines
+from training.measured.caption import Checked
 
 
 def test_the_figures_count_labels_domains_and_captions_that_parse() -> None:
@@ -35,18 +35,34 @@ def test_findings_are_counted_by_domain_with_the_interval_of_a_share() -> None:
     figures = evaluate(
         LABELS,
         [
-            answered(1, "melanoma", "melanoma", findings=Findings(4, 3)),
-            answered(2, "melanoma", "melanocytic nevus", findings=Findings(4, 4)),
-            answered(3, "cataract", "cataract", findings=Findings(0, 0)),
+            answered(1, "melanoma", "melanoma", findings=Checked(4, 3, 0)),
+            answered(2, "melanoma", "melanocytic nevus", findings=Checked(4, 4, 0)),
+            answered(3, "cataract", "cataract", findings=Checked(0, 0, 0)),
         ],
     )["findings"]
     assert figures["skin"] == {
         "stated": 8,
         "confirmed": 7,
+        "unknown": 0,
         "share": 7 / 8,
-        "share_interval": wilson(7, 8),
+        "share_interval": pytest.approx(wilson(7, 8)),
     }
     assert figures["fundus"]["share"] is figures["fundus"]["share_interval"] is None
+
+
+def test_words_that_nothing_here_can_check_are_no_refuted_findings() -> None:
+    figures = evaluate(
+        LABELS,
+        [
+            answered(1, "melanoma", "melanoma", findings=Checked(2, 1, 2)),
+            answered(2, "cataract", "cataract", findings=Checked(0, 0, 5)),
+        ],
+    )
+    found = figures["findings"]
+    assert (found["skin"]["share"], found["skin"]["unknown"]) == (0.5, 2)
+    assert (found["fundus"]["share"], found["fundus"]["unknown"]) == (None, 5)
+    printed = "\n".join(figure_lines(figures))
+    assert "confirmed 0 of 0: none; 5 in other words" in printed
 
 
 def test_strata_are_measured_apart_and_small_ones_named_instead() -> None:
@@ -68,7 +84,7 @@ def test_strata_are_measured_apart_and_small_ones_named_instead() -> None:
                 "f": {
                     "images": 24,
                     "accuracy": 22 / 24,
-                    "accuracy_interval": wilson(22, 24),
+                    "accuracy_interval": pytest.approx(wilson(22, 24)),
                     "balanced_accuracy": pytest.approx((6 / 8 + 1) / 2),
                 }
             }

@@ -1,13 +1,17 @@
 """Claims about what is asked, and what is known of the person in each image."""
 
+import itertools
+import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.training.tiny import HELD_BACK, every_label, write_datasets
+from tests.training.tiny import HELD_BACK, every_label, picture, write_datasets
 from training.datasets import DatasetError
 from training.evaluation.questions import age_band, read_questions, strata_of
 from training.labels import label_set
@@ -32,6 +36,43 @@ def test_a_sample_is_so_many_of_each_domain_and_always_the_same(data: Path) -> N
         "chest": 3,
     }
     assert read_questions(data, "train", most_per_domain=3) == questions
+
+
+def test_the_split_of_a_captions_file_is_asked_about_instead(
+    data: Path, caption_lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    taught = [line for line in caption_lines if line["split"] == "train"]
+    splits = itertools.cycle(("train", "val", "test"))
+    lines = [{**line, "split": split} for line, split in zip(taught, splits, strict=False)]
+    file = tmp_path / "captions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = {
+        (question.example.dataset, question.example.row)
+        for question in read_questions(data, "test", captions=file)
+    }
+    wanted = {(line["dataset"], line["row"]) for line in lines if line["split"] == "test"}
+    assert found == wanted
+    assert not found & {
+        (question.example.dataset, question.example.row)
+        for question in read_questions(data, "test")
+    }
+
+
+def test_a_clinics_pictures_can_be_asked_about_and_have_no_strata(
+    data: Path, caption_lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    place = shutil.copytree(data, tmp_path / "data")
+    clinic = {**caption_lines[0], "dataset": "clinic-a", "row": 7, "split": "test"}
+    clinic |= {"group": "case", "label": clinic["caption"]["label"]}
+    (place / "clinic-a" / "images").mkdir(parents=True)
+    (place / "clinic-a" / "images" / "000007.png").write_bytes(picture(0, 0))
+    line = json.dumps(clinic) + "\n"
+    (place / "clinic-a" / "captions.jsonl").write_text(line, encoding="utf-8")
+    file = tmp_path / "captions.jsonl"
+    rest = "".join(json.dumps(line) + "\n" for line in caption_lines if line["split"] != "test")
+    file.write_text(rest + line, encoding="utf-8")
+    [question] = read_questions(place, "test", captions=file)
+    assert (question.encoded, question.strata) == (picture(0, 0), {})
 
 
 def test_a_sample_larger_than_the_split_is_the_split(data: Path) -> None:

@@ -1,6 +1,5 @@
 """A clinic's shard, made by the real case store, and an adapter that it prefers over."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter on a random base, as `qlora` writes one."""
+    from training.adapted import write_made_of
+    from training.checkpoint import weights_hash
     from training.qlora.recipe import read_qlora_recipe
-    from training.qlora.train import add_adapter, load_base, name_base
+    from training.qlora.train import add_adapter, load_base
 
     base = write_tiny_base(tokenizer, tmp_path_factory.mktemp("base"))
     configs = Path(__file__).parents[3] / "training" / "configs"
@@ -49,6 +50,5 @@ def reference(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("reference")
     add_adapter(load_base(recipe.base, recipe.quantization), recipe).save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps({"recipe": asdict(recipe)}))
-    name_base(folder, base)
+    write_made_of(folder, {"recipe": asdict(recipe), "base_sha256": weights_hash(base)})
     return folder

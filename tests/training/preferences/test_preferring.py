@@ -109,6 +109,12 @@ def test_what_is_written_says_what_it_was_made_of(
         preferred(reference, shards, tmp_path, lines.append, other)
 
 
+def test_the_last_step_is_looked_at_too(reference: Path, shards: Path, tmp_path: Path) -> None:
+    one_step = replace(RECIPE, preferring=replace(RECIPE.preferring, epochs=1 / 3, pairs=9))
+    preferred(reference, shards, tmp_path, print, one_step)
+    assert [look.step for look in looks(tmp_path)] == [0, 1]
+
+
 def test_trl_learns_the_captions_as_they_are_taught(reference: Path, shards: Path) -> None:
     from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
@@ -130,6 +136,9 @@ def test_a_base_that_was_replaced_is_refused(reference: Path, tmp_path: Path) ->
     made_of = json.loads((reference / "training.json").read_text())
     (tmp_path / "training.json").write_text(json.dumps({**made_of, "base_sha256": "0" * 64}))
     with pytest.raises(BaseModelError, match="was not trained on the weights"):
+        load_adapted(tmp_path)
+    (tmp_path / "training.json").write_text(json.dumps({"recipe": made_of["recipe"]}))
+    with pytest.raises(BaseModelError, match="says which base it was trained on"):
         load_adapted(tmp_path)
 
 

@@ -31,7 +31,8 @@ def run_to_the_end(run: str, progress: Connection) -> None:
         return kept(model, images, views)
 
     model = add_adapter(tiny_gemma(), recipe)
-    train_adapter(model, recipe, replace(lessons, image_tokens=reported), Path(run), progress.send)
+    watched = replace(lessons, image_tokens=reported)
+    train_adapter(model, recipe, watched, "", Path(run), progress.send)
 
 
 def finish_with_kills(run: Path, kills: tuple[int, ...]) -> list[int]:

@@ -37,7 +37,7 @@ def run(folder: Path, kind: Any, stop_after: int | None = None) -> list[str]:
 
     settings = recipe(kind)
     model = add_adapter(load_base(str(folder / "base"), settings.quantization), settings)
-    train_adapter(model, settings, material(), folder, say)
+    train_adapter(model, settings, material(), "", folder, say)
     if stop_after is None and "RANK" in os.environ:
         _require_shards(model, kind)
     return lines

@@ -128,7 +128,7 @@ def test_a_corrupt_image_is_named_by_data_set_and_row(
     data.mkdir()
     write_datasets(data, rows)
     captioned = read_captions(captions_file, data)
-    with pytest.raises(DatasetError, match=r"odir5k.parquet, row 3: the image cannot be read"):
+    with pytest.raises(DatasetError, match="odir5k, row 3: the image cannot be read"):
         gather(tiny_gemma(), tokenizer, RECIPE, captioned, data, tmp_path / "run", print)
 
 

@@ -1,5 +1,6 @@
 """The whole verb on a tiny base: captions in, an adapter out, and nothing done twice."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 
 from appliance.core.caption import caption_json
 from tests.training.qlora.test_estimate import config_of
+from training.checkpoint import weights_hash
 from training.labels import label_table
 from training.qlora.command import qlora
 from training.qlora.geometry import BaseGeometry
@@ -38,6 +40,7 @@ batch = 4
 pack_tokens = 512
 epochs = 0.2
 views = 2
+keeps_sides = false
 label_weight = 2.0
 balance = 0.5
 domain_share = {{ skin = 0.4, fundus = 0.4, chest = 0.2 }}
@@ -48,9 +51,11 @@ validated = 2
 """
 
 
-def write_base(folder: Path) -> None:
+def write_base(folder: Path, seed: int = 0) -> None:
+    import torch
     from transformers import Gemma3ForConditionalGeneration
 
+    torch.manual_seed(seed)
     train_tokenizer([caption_json(row.caption) for row in label_table()], 640, folder)
     tokenizer = load_tokenizer(folder)
     assert len(tokenizer) <= GEOMETRY.vocabulary
@@ -96,3 +101,32 @@ def test_another_recipe_on_the_same_run_is_refused(
     assert outputs[0].exit_code == 0, outputs[0].output
     assert outputs[1].exit_code == 2
     assert "was begun with another recipe" in outputs[1].output
+
+
+def test_another_base_in_its_folder_or_other_captions_are_refused(
+    data: Path, captions_file: Path, tmp_path: Path
+) -> None:
+    base, run = tmp_path / "base", tmp_path / "run"
+    write_base(base)
+    first = weights_hash(base)
+    config = tmp_path / "recipe.toml"
+    config.write_text(RECIPE.format(base=base, vision="frozen"), encoding="utf-8")
+    arguments = ["--config", str(config), "--data", str(data), "--run", str(run)]
+    arguments += ["--captions", str(captions_file)]
+    assert CliRunner().invoke(qlora, arguments).exit_code == 0
+    adapter = run / "adapter"
+    before = {file.name: file.read_bytes() for file in adapter.iterdir()}
+    assert json.loads(before["training.json"])["base_sha256"] == first
+
+    write_base(base, seed=1)
+    result = CliRunner().invoke(qlora, arguments)
+    assert result.exit_code == 2
+    assert "another recipe or other inputs (base_sha256); bring those back" in result.output
+
+    write_base(base)
+    whole = captions_file.read_text(encoding="utf-8")
+    captions_file.write_text(whole.replace("dermoscopy", "photograph", 1), encoding="utf-8")
+    result = CliRunner().invoke(qlora, arguments)
+    assert result.exit_code == 2
+    assert "other inputs (material_sha256)" in result.output
+    assert {file.name: file.read_bytes() for file in adapter.iterdir()} == before

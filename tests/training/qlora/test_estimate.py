@@ -149,7 +149,7 @@ def four_lessons(geometry: BaseGeometry) -> Material:
     kept = np.zeros((4, 1, geometry.image_tokens, geometry.width), np.float16)
     lessons = [Conversation(ids, weights, image)] * 4
     places = np.arange(4)
-    return Material(lessons, kept_tokens(kept), 1, places, places, np.full(4, 0.25))
+    return Material(lessons, kept_tokens(kept), 1, places, places, np.full(4, 0.25), "")
 
 
 def most_allocated(step: Any) -> int:

@@ -55,9 +55,10 @@ def packed_curve(run: Path) -> list[float]:
         train=np.arange(IMAGES),
         validation=np.arange(IMAGES),  # what is learnt is measured, so that the curve falls
         weights=np.full(IMAGES, 1 / IMAGES),
+        images_sha256="",
     )
     lines: list[str] = []
-    train_adapter(add_adapter(model, CURVE), CURVE, material, run, lines.append)
+    train_adapter(add_adapter(model, CURVE), CURVE, material, "", run, lines.append)
     return [float(line.split()[4]) for line in lines[1:]]
 
 

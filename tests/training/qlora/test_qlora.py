@@ -29,6 +29,7 @@ RECIPE = QloraRecipe(
         pack_tokens=48,
         epochs=3,
         views=1,
+        keeps_sides=False,
         label_weight=2.0,
         balance=0.0,
         domain_share={},
@@ -50,6 +51,7 @@ def material() -> Material:
         train=np.arange(8),
         validation=np.arange(8, LESSONS),
         weights=np.full(8, 1 / 8),
+        images_sha256="",
     )
 
 
@@ -65,7 +67,7 @@ def trained(run: Path, recipe: QloraRecipe = RECIPE, stop_after: int | None = No
             raise KeyboardInterrupt
 
     model = add_adapter(tiny_gemma(), recipe)
-    train_adapter(model, recipe, material(), run, say)
+    train_adapter(model, recipe, material(), "", run, say)
     return get_peft_model_state_dict(model), lines
 
 
@@ -73,7 +75,7 @@ def test_a_run_lowers_the_loss_and_keeps_the_base(tmp_path: Path) -> None:
     import torch
 
     model = add_adapter(tiny_gemma(), RECIPE)
-    train_adapter(model, RECIPE, material(), tmp_path, lambda line: None)
+    train_adapter(model, RECIPE, material(), "", tmp_path, lambda line: None)
     base = tiny_gemma().state_dict()
     for name, weight in model.get_base_model().state_dict().items():
         if "lora_" not in name:
@@ -158,7 +160,7 @@ def test_nf4_holds_the_decoder_in_four_bits_and_the_tower_whole(tmp_path: Path) 
     assert all("language_model" in name for name in four_bit)
     nf4 = replace(RECIPE, quantization=Quantization("nf4", double=True, compute="float32"))
     adapted = add_adapter(model, nf4)
-    train_adapter(adapted, nf4, material(), tmp_path / "run", lambda line: None)
+    train_adapter(adapted, nf4, material(), "", tmp_path / "run", lambda line: None)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 

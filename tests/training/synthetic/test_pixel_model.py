@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.training.synthetic.drawing_set import PIXELS, made_up_vectors
 from training.atlas.material import Floats
 from training.labels import label_set
+from training.recipe import RecipeError
 from training.synthetic.drawing import MODEL, Wanted, open_painter
 from training.synthetic.material import Material
 from training.synthetic.pixel_model import (
@@ -79,8 +80,11 @@ def test_another_seed_gives_other_weights(material: Material, run: Path, tmp_pat
 
 
 def test_a_run_begun_with_another_recipe_is_refused(material: Material, run: Path) -> None:
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(RecipeError, match="another recipe"):
         trained(replace(PIXELS, average_decay=0.5), material, run)
+    others = replace(material, inputs={**material.inputs, "captions_sha256": "ab" * 32})
+    with pytest.raises(RecipeError, match=r"other inputs.*captions"):
+        trained(PIXELS, others, run)
 
 
 def test_it_learns(material: Material, tmp_path: Path) -> None:

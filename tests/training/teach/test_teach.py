@@ -80,10 +80,15 @@ def test_what_else_is_in_an_image_file_is_not_sent(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(sent)).size == (768, 256)
 
 
-def test_no_image_of_a_data_sets_test_split_is_ever_asked_about(data: Path, tmp_path: Path) -> None:
+def test_only_images_of_the_data_sets_training_splits_are_asked_about(
+    data: Path, tmp_path: Path
+) -> None:
+    examples, _ = read_examples(data)
+    train = {(e.dataset, e.row) for e in examples if (e.domain, e.split) == ("chest", "train")}
     with ScriptedEndpoint(always_right(data)) as server:
         run_teach(server, data, tmp_path, kept_per_label=9, asked_per_label=9)
-    assert {row["data_split"] for row in kept(tmp_path)} == {"train", "val"}
+    assert {(row["dataset"], row["row"]) for row in kept(tmp_path)} == train
+    assert len(server.requests) == len(train)
 
 
 def test_every_kind_of_bad_answer_is_a_counted_reject(tmp_path: Path) -> None:
@@ -161,8 +166,8 @@ def test_a_corrupt_image_is_a_reject_and_is_not_sent(tmp_path: Path) -> None:
     data = write_datasets(tmp_path, rows)
     with ScriptedEndpoint(lambda *_: completion("No.")) as server:
         run_teach(server, data, tmp_path, asked_per_label=9)
-    assert Counter(row["reason"] for row in rejected(tmp_path)) == {"image": 1, "prose": 6}
-    assert len(server.requests) == 6
+    assert Counter(row["reason"] for row in rejected(tmp_path)) == {"image": 1, "prose": 5}
+    assert len(server.requests) == 5
 
 
 def test_a_picture_that_is_there_twice_is_asked_about_and_kept_once(tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_a_picture_that_is_there_twice_is_asked_about_and_kept_once(tmp_path: Pa
     with ScriptedEndpoint(always_right(data)) as server:
         run_teach(server, data, tmp_path, kept_per_label=9, asked_per_label=9)
     assert max(pictures(server).values()) == 1
-    assert len(kept(tmp_path)) == 7
+    assert len(kept(tmp_path)) == 6
     assert [row["reason"] for row in rejected(tmp_path)] == ["duplicate"]
 
 

@@ -31,6 +31,7 @@ from tests.training.teach.teaching import (
     rejected,
     run_teach,
 )
+from training.teach.answers import only_run_in
 from training.teach.asking import MOST_FAILURES_IN_A_ROW
 
 ANSWER_COST = (1000 * 1.25 + 200 * 10) / 1e6
@@ -142,11 +143,47 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(data: Path, tmp_path: Path)
     assert not set(before) & set(after)
 
 
-def test_another_model_or_prompt_is_asked_afresh(data: Path, tmp_path: Path) -> None:
+def test_another_model_or_form_of_answer_is_asked_afresh(data: Path, tmp_path: Path) -> None:
     with ScriptedEndpoint(always_right(data)) as server:
         run_teach(server, data, tmp_path)
         run_teach(server, data, tmp_path, model="another")
-    assert len(server.requests) == 6
+        run_teach(server, data, tmp_path, answer_format="json_object")
+    assert len(server.requests) == 9
+
+
+def test_what_was_cut_off_is_asked_again_with_a_higher_limit_and_nothing_else_is(
+    data: Path, tmp_path: Path
+) -> None:
+    know, right = knowing(data), always_right(data)
+
+    def script(request: Request, number: int) -> Play:
+        if know(request) == "viral pneumonia" and request.body["max_completion_tokens"] < 300:
+            return completion('{"label": "viral', finish_reason="length")
+        return right(request, number)
+
+    short: dict[str, Any] = {"asked_per_label": 1, "most_output_tokens": 200}
+    with ScriptedEndpoint(script) as server:
+        for _ in range(2):
+            run_teach(server, data, tmp_path, **short)
+            assert [row["reason"] for row in rejected(tmp_path)] == ["cut off"]
+            assert len(server.requests) == 3
+        run_teach(server, data, tmp_path, **{**short, "most_output_tokens": 300})
+        assert rejected(tmp_path) == [] and len(kept(tmp_path)) == 3
+        again = run_teach(server, data, tmp_path, **short)
+    assert len(server.requests) == 4
+    assert f"3 answers here ({4 * ANSWER_COST:.2f} dollars)" in again.stderr
+    assert len(kept(tmp_path)) == 3, "an answer that was whole stays whole"
+
+
+def test_a_second_run_in_the_same_folder_asks_nothing(data: Path, tmp_path: Path) -> None:
+    with ScriptedEndpoint(always_right(data)) as server:
+        with only_run_in(tmp_path / "run"):
+            result = run_teach(server, data, tmp_path)
+            assert result.exit_code == 1
+            assert f"another `teach` is running in {tmp_path / 'run'}; wait" in result.stderr
+            assert run_teach(server, data, tmp_path, "--dry-run").exit_code == 0
+            assert server.requests == []
+        assert run_teach(server, data, tmp_path).exit_code == 0
 
 
 def test_an_image_without_an_answer_is_asked_about_by_the_next_run(
@@ -164,7 +201,7 @@ def test_the_estimate_comes_before_the_first_request(data: Path, tmp_path: Path)
     with ScriptedEndpoint(always_right(data)) as server:
         result = run_teach(server, data, tmp_path, "--dry-run", kept_per_label=1)
     assert result.exit_code == 0 and server.requests == []
-    assert "to ask: 3 to 7 images" in result.stderr
+    assert "to ask: 3 to 6 images" in result.stderr
     assert "estimate: " in result.stderr and "budget 40.00" in result.stderr
     assert not (tmp_path / "run").exists()
 

@@ -29,7 +29,8 @@ def judge(base: Path, tokenizer: Any) -> Adapted:
     from training.qlora.recipe import Quantization
     from training.qlora.train import load_base
 
-    return Adapted(load_base(str(base), Quantization("none", False, "float32")).eval(), tokenizer)
+    model = load_base(str(base), Quantization("none", False, "float32")).eval()
+    return Adapted(model, tokenizer, made_of={})
 
 
 def test_what_trl_asks_is_what_was_taught(judge: Adapted) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ from click.testing import CliRunner
 
 from tests.training.qlora.test_command import write_base
 from tests.training.two_processes import launched
-from training.datasets import read_examples
-from training.labels import label_row
 from training.treatment.command import treatment
 from training.treatment.recipe import read_treatment_recipe
 
@@ -38,23 +35,6 @@ def shortened(base: Path, left_out: Path, config: Path) -> Path:
         text = before + opening + after
     config.write_text(text, encoding="utf-8")
     return config
-
-
-@pytest.fixture
-def captions_file(data: Path, tmp_path: Path) -> Path:
-    """Each picture with its label's own caption."""
-    file = tmp_path / "captions.jsonl"
-    lines = [
-        {
-            "dataset": one.dataset,
-            "row": one.row,
-            "caption": asdict(label_row(one.label).caption),
-            "split": one.split,
-        }
-        for one in read_examples(data)[0]
-    ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return file
 
 
 @pytest.mark.slow

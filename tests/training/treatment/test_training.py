@@ -12,6 +12,7 @@ import pytest
 from appliance.core.prompt import END_OF_TURN
 from appliance.core.treatment import RuleBook
 from training.adapted import Adapted, load_adapted
+from training.checkpoint import weights_hash
 from training.labels import label_set
 from training.qlora.material import kept_tokens
 from training.qlora.recipe import Adapter, Quantization, Steps
@@ -56,6 +57,7 @@ def recipe(base: Path) -> TreatmentRecipe:
             pack_tokens=700,
             epochs=2,
             views=1,
+            keeps_sides=False,
             label_weight=1.0,
             balance=0.0,
             domain_share={"skin": 1.0},
@@ -92,7 +94,7 @@ def material(questions: list[Drawn], tokenizer: Any, in_train: int) -> Material:
     """No captions; one image of noise a question."""
     noise = np.random.default_rng(0).normal(0, 1, (99, 1, IMAGE_TOKENS, WIDTH))
     none: Any = np.zeros(0, np.int64)
-    captions = Material([], kept_tokens(noise.astype(np.float16)), 1, none, none, np.zeros(0))
+    captions = Material([], kept_tokens(noise.astype(np.float16)), 1, none, none, np.zeros(0), "")
     lessons = [
         judge_lesson(
             tokenizer,
@@ -110,7 +112,7 @@ def taught(learnt: Material, settings: TreatmentRecipe, run: Path, say: Say) -> 
     from peft import get_peft_model_state_dict
 
     model = add_adapter(load_base(settings.base, settings.quantization), settings)
-    train_adapter(model, settings.supervised, learnt, run, say)
+    train_adapter(model, settings.supervised, learnt, "", run, say)
     return get_peft_model_state_dict(model)  # type: ignore[no-any-return]
 
 
@@ -168,7 +170,7 @@ def guesser(base: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
     model.save_pretrained(folder)
     settings = recipe(folder)
     add_adapter(model, settings).save_pretrained(folder / "adapter")
-    made_of = {"recipe": asdict(settings.supervised)}
+    made_of = {"recipe": asdict(settings.supervised), "base_sha256": weights_hash(folder)}
     (folder / "adapter" / "training.json").write_text(json.dumps(made_of))
     return folder / "adapter"
 
@@ -222,6 +224,18 @@ def test_optimising_makes_the_rewarded_word_likelier_and_goes_on_after_a_kill(
     assert len(looks[0].splitlines()) == len(looks[1].splitlines()) == 5
 
 
+def test_without_patience_the_first_look_ends_the_run(
+    base: Path, guesser: Path, tmp_path: Path
+) -> None:
+    settings = recipe(base)
+    impatient = replace(settings, optimisation=replace(settings.optimisation, patience=0))
+    lines: list[str] = []
+    optimised(guesser, impatient, tmp_path, lines.append)
+    *looked, stopped, _ = lines
+    assert [line.split()[1] for line in looked] == ["0/4", "1/4"]
+    assert stopped == "stopped: the pairs fell while the reward rose"
+
+
 def test_another_recipe_does_not_go_on_where_one_stopped(
     base: Path, guesser: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +247,22 @@ def test_another_recipe_does_not_go_on_where_one_stopped(
     other = replace(settings, optimisation=replace(settings.optimisation, beta=0.1))
     with pytest.raises(RecipeError, match="another recipe"):
         begin(tmp_path, asdict(other))
+
+
+def test_another_judge_is_not_optimised_where_one_stopped(
+    base: Path, guesser: Path, tmp_path: Path
+) -> None:
+    settings, judge = recipe(base), load_adapted(guesser, learns=True)
+    pair = (asked("ERROR"), asked("ERROR"))
+
+    def begun(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimise(judge, settings, [pair] * 8, [pair], picture, tmp_path, begun)
+    other = replace(judge, made_of={**judge.made_of, "step": 7})
+    with pytest.raises(RecipeError, match="another recipe"):
+        optimise(other, settings, [pair] * 8, [pair], picture, tmp_path, print)
 
 
 @pytest.mark.parametrize("name", ["demonstration", "medgemma-4b-it"])
