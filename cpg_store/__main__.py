@@ -52,7 +52,7 @@ def evaluate(folder: Path, as_json: bool, embedder: Path | None, per_query: Path
         return
     for name, of in found.items():
         for way, each in of.items():
-            click.echo(f"{name:10} {way:8} {each.mean:.3f} ({each.low:.3f} to {each.high:.3f})")
+            click.echo(f"{name:16} {way:8} {each.mean:.3f} ({each.low:.3f} to {each.high:.3f})")
 
 
 @main.group()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpg_store import lexical
-from cpg_store.passage import Document, Passage
+from cpg_store.passage import DOCUMENT_ID, Document, Passage, passage_id
 from cpg_store.scope import Scope, topics_of
-from cpg_store.storage import failure
+from cpg_store.storage import failure, refuse_own_acts
 from cpg_store.stored import plain, restored
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ _SELECT_PASSAGE = (
 )
 
 _CACHED_TERMS = 4096
+_READ_AT_ONCE = 50
 
 
 class Catalogue:
@@ -75,6 +76,7 @@ class Catalogue:
         self._terms_of_version: tuple[int, int] | None = None
         with self._naming_damage():
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            refuse_own_acts(self._connection, path)
             # A rollback journal, never WAL: older SQLite can corrupt WAL files with several
             # writers.
             self._connection.execute("PRAGMA journal_mode = TRUNCATE")
@@ -94,6 +96,14 @@ class Catalogue:
         except sqlite3.DatabaseError as exc:
             raise failure(exc, "the catalogue", self._path) from exc
 
+    @contextmanager
+    def _naming_nonsense(self) -> Iterator[None]:
+        """The same of rows that SQLite gives and that are none of ours."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as exc:
+            raise failure(exc, "the catalogue", self._path) from exc
+
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._naming_damage():
             return self._connection.execute(query, values).fetchall()
@@ -105,7 +115,10 @@ class Catalogue:
         rows = self._all(
             f"SELECT {', '.join(_DOCUMENT_COLUMNS)} FROM documents ORDER BY title, document_id"
         )
-        return [restored(Document, dict(zip(_DOCUMENT_COLUMNS, row, strict=True))) for row in rows]
+        with self._naming_nonsense():
+            return [
+                restored(Document, dict(zip(_DOCUMENT_COLUMNS, row, strict=True))) for row in rows
+            ]
 
     def digest(self) -> str:
         """Hash what the documents say of themselves and their passages: the same for the same
@@ -156,11 +169,13 @@ class Catalogue:
                 )
             self.begin(document_id)
 
-    def supersede(self, document_id: str, superseded_by: str | None) -> None:
-        """Note which edition took this document's place; None puts it in force again."""
+    def restate(self, document: Document) -> None:
+        """Note what a document of the catalogue now states of its edition."""
+        stated = document.statements()
         self._all(
-            "UPDATE documents SET superseded_by = ? WHERE document_id = ?",
-            (superseded_by, document_id),
+            f"UPDATE documents SET {', '.join(f'{name} = ?' for name in stated)}"
+            " WHERE document_id = ?",
+            [*map(plain, stated.values()), document.document_id],
         )
 
     def passages(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
@@ -169,7 +184,7 @@ class Catalogue:
         rows = self._all(
             f"{_SELECT_PASSAGE} WHERE passages.passage_id IN ({_marks(wanted)})", wanted
         )
-        return {passage.passage_id: passage for passage in map(_passage, rows)}
+        return {passage.passage_id: passage for passage in self._restored(rows)}
 
     def kinds(
         self, numbers: Iterable[int], passage_ids: Iterable[str]
@@ -182,6 +197,18 @@ class Catalogue:
             f" WHERE passage_id IN ({_marks(named)})",
             [*wanted, *named],
         )
+
+    def topics(self, passage_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Give the topics of the committed passages among these ids."""
+        wanted = list(passage_ids)
+        query = f"SELECT passage_id, topics FROM passages WHERE passage_id IN ({_marks(wanted)})"
+        return {name: set(topics.split()) for name, topics in self._all(query, wanted)}
+
+    def _restored(self, rows: Iterable[Sequence[Any]]) -> list[Passage]:
+        with self._naming_nonsense():
+            return [
+                restored(Passage, dict(zip(_PASSAGE_FIELDS, row[1:], strict=True))) for row in rows
+            ]
 
     def continuing(self, document_id: str, first: int, last: int) -> dict[int, tuple[bool, int]]:
         """By ordinal, whether a passage goes on with the one before, and how many characters."""
@@ -205,7 +232,7 @@ class Catalogue:
             " ORDER BY ordinal",
             (document_id, first, last),
         )
-        return [_passage(row) for row in rows]
+        return self._restored(rows)
 
     def ids_of(self, document_id: str) -> list[str]:
         """Give the ids of a document's passages, in reading order."""
@@ -228,13 +255,36 @@ class Catalogue:
             size = (self._all("SELECT max(number) FROM passages")[0][0] or 0) + 1
             entries = self._entries(query)
             within = self._within(scope, size)
-        found = lexical.scores(
-            query, entries, passages, heads / max(passages, 1), bodies / max(passages, 1), size
-        )
+        with self._naming_nonsense():
+            found = lexical.scores(
+                query, entries, passages, heads / max(passages, 1), bodies / max(passages, 1), size
+            )
         if within is not None:
             found *= within
         best = lexical.best_possible(asked, entries, passages)
         return found / max(best, 1e-9)
+
+    def holding_all(self, asked: Iterable[tuple[str, ...]]) -> Iterator[Passage]:
+        """Give the passages in which, with their headings, each of these words stands, by any of
+        its stems; in the order in which they were added."""
+        numbers = self._holding_all(list(asked))
+        for start in range(0, len(numbers), _READ_AT_ONCE):
+            some = numbers[start : start + _READ_AT_ONCE]
+            among = f"passages.number IN ({_marks(some)})"
+            rows = self._all(f"{_SELECT_PASSAGE} WHERE {among} ORDER BY passages.number", some)
+            yield from self._restored(rows)
+
+    def _holding_all(self, asked: Sequence[tuple[str, ...]]) -> list[int]:
+        import numpy as np
+
+        entries = self._entries([stem for stems in asked for stem in stems])
+        none: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        found: NDArray[np.uint32] | None = None
+        for stems in asked:
+            holding = [entries[stem]["number"] for stem in stems if stem in entries]
+            numbers = np.unique(np.concatenate([none, *holding]))
+            found = numbers if found is None else np.intersect1d(found, numbers)
+        return [] if found is None else [int(number) for number in found]
 
     def _within(self, scope: Scope, size: int) -> "NDArray[np.bool_] | None":
         import numpy as np
@@ -256,8 +306,9 @@ class Catalogue:
         for term in terms:
             if term not in self._terms:
                 rows = self._all("SELECT entries FROM words WHERE term = ?", (term,))
-                joined = b"".join(row[0] for row in rows)
-                self._terms[term] = lexical.unpack(joined) if joined else None
+                with self._naming_nonsense():
+                    joined = b"".join(row[0] for row in rows)
+                    self._terms[term] = lexical.unpack(joined) if joined else None
         return {term: found for term in terms if (found := self._terms[term]) is not None}
 
     def problems(self) -> list[str]:
@@ -266,6 +317,10 @@ class Catalogue:
         found = [] if verdict == "ok" else [f"the catalogue is damaged: {verdict}"]
         for document_id, digest in self._all("SELECT document_id, passages_sha256 FROM documents"):
             passages = self.passages_of(document_id)
+            ids = [passage_id(document_id, each.ordinal) for each in passages]
+            is_named = DOCUMENT_ID.fullmatch(str(document_id))
+            if not is_named or ids != [each.passage_id for each in passages]:
+                found.append(f"document {document_id!r} or its passages have ids that are not ours")
             if passages_digest(passages) != digest:
                 found.append(f"passages of document {document_id} are not as they were added")
             stored = dict(
@@ -313,10 +368,6 @@ class Catalogue:
 
 def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _passage(row: Sequence[Any]) -> Passage:
-    return restored(Passage, dict(zip(_PASSAGE_FIELDS, row[1:], strict=True)))
 
 
 def headings_of(passage: Passage) -> str:

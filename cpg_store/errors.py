@@ -4,6 +4,7 @@
     ├── UnreadableDocument      not a document we read, damaged, or beyond the limits
     │   ├── PasswordRequired
     │   └── ScannedDocument     pages are pictures; nothing to index
+    ├── OtherwiseIndexed        the document is in the index under another title
     ├── EmbedderMissing         no model or tokenizer where one was expected
     ├── IndexMissing            no index in the directory
     ├── IndexBusy               another process is writing
@@ -37,6 +38,10 @@ class PasswordRequired(UnreadableDocument):
 
 class ScannedDocument(UnreadableDocument):
     """No page of the document carries text."""
+
+
+class OtherwiseIndexed(CpgStoreError):
+    """The document is in the index under another title, by which its passages are found."""
 
 
 class EmbedderMissing(CpgStoreError):

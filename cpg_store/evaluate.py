@@ -16,7 +16,7 @@ from cpg_store.embed import Embedder
 from cpg_store.errors import RetrievalSetUnreadable
 from cpg_store.index import Index
 from cpg_store.passage import Document, Passage, passage_id
-from cpg_store.ranking_figures import Figure, figure, ndcg, recall, reciprocal_rank
+from cpg_store.ranking_figures import Figure, capped_recall, figure, ndcg, reciprocal_rank
 from cpg_store.search import Ranking, rank
 from cpg_store.stored import filled
 
@@ -43,7 +43,7 @@ class QueryFigures:
     query: str
     way: Ranking
     ndcg: float
-    recall: float
+    capped_recall: float
     reciprocal_rank: float
 
 
@@ -85,7 +85,7 @@ def evaluate(
                 ranked = [ids[each] for each in ranking]
                 figures = (
                     ndcg(ranked, relevant),
-                    recall(ranked, relevant),
+                    capped_recall(ranked, relevant),
                     reciprocal_rank(ranked, relevant),
                 )
                 found.append(QueryFigures(query, way, *figures))
@@ -97,7 +97,9 @@ def summary(figures: Sequence[QueryFigures]) -> dict[str, dict[str, Figure]]:
     by_way = {way: [each for each in figures if each.way == way] for way in WAYS}
     return {
         "ndcg@10": {way: figure([each.ndcg for each in of]) for way, of in by_way.items()},
-        "recall@10": {way: figure([each.recall for each in of]) for way, of in by_way.items()},
+        "capped_recall@10": {
+            way: figure([each.capped_recall for each in of]) for way, of in by_way.items()
+        },
         "mrr": {way: figure([each.reciprocal_rank for each in of]) for way, of in by_way.items()},
     }
 

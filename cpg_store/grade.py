@@ -3,14 +3,14 @@
 Malaysian CPGs print "Grade A" to "Grade C" and levels I, II-1, II-2, II-3 and III (US/Canadian
 Preventive Services Task Force); GRADE guidelines print a strength and a certainty. Only clear
 patterns count, and a text that states several different ones gets none: the text itself then says
-which belongs to what. It knows nothing of passages.
+which belongs to what. It knows nothing of how passages are cut.
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass
 
-from cpg_store.passage import GradingSystem
+from cpg_store.passage import GradingSystem, PassageKind
 
 _GRADE = re.compile(
     r"[(\[]\s*(?:Grade|Gred)\s+(?P<boxed>[ABC])\s*[)\]]"
@@ -30,7 +30,9 @@ _LEVEL = re.compile(
     re.MULTILINE,
 )
 _CERTAINTY = re.compile(
-    r"\b(very low|low|moderate|high)[\s-]+(?:certainty|quality)\b", re.IGNORECASE
+    r"\b(very low|low|moderate|high)[\s-]+"
+    r"(?:certainty\b|quality[\s-]+(?:of\s+(?:the\s+)?)?evidence\b)",
+    re.IGNORECASE,
 )
 _RECOMMENDATION_TITLE = re.compile(
     r"^\W*(?:(?:key\s+)?recommendations?|syor(?:an)?|cadangan|saranan)"
@@ -74,6 +76,11 @@ def grading_of(text: str) -> Grading:
     """Read the one grade and the one level that `text` states."""
     text = unicodedata.normalize("NFKC", text)  # a raised reference before a level is a digit
     return Grading(_grade(text), _evidence(text))
+
+
+def stated_in(text: str, kind: PassageKind) -> Grading:
+    """The same of a passage; a list of references states nothing of itself."""
+    return Grading(None, None) if kind == "reference" else grading_of(text)
 
 
 def is_recommendation_title(heading: str) -> bool:

@@ -6,7 +6,7 @@ the next write. It knows nothing of files, pages or ranking.
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -32,9 +32,16 @@ _LOCK = "lock"
 class Index:
     """An open index. Many may read it while one adds."""
 
-    def __init__(self, directory: Path, embedder: Embedder, server: IndexServer | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        embedder: Embedder,
+        server: IndexServer | None,
+        before_writing: Callable[[], None],
+    ) -> None:
         """Open with `Index.open`, which checks the directory first."""
         self.directory = directory
+        self._before_writing = before_writing
         self.catalogue = Catalogue(directory / CATALOGUE)
         self._wished = embedder
         self._store: Generations | Replica
@@ -59,12 +66,14 @@ class Index:
         create: bool = False,
         server: IndexServer | None = None,
         to_rebuild: bool = False,
+        before_writing: Callable[[], None] = lambda: None,
     ) -> "Index":
         """Open the index in `directory`; `create` it if there is none.
 
         With a `server` the directory holds a replica of what is there, which is always made. The
         index keeps to the embedder that made it as long as that is at hand: `rebuild` changes it.
-        What is opened `to_rebuild` needs no vectors that can be read.
+        What is opened `to_rebuild` needs no vectors that can be read. `before_writing` is called
+        when nobody else can write and nothing is changed yet; what it raises ends the change.
 
         Raises: IndexMissing, IndexDamaged, VectorsDamaged, EmbedderChanged, StorageFailed,
         ServerRefused.
@@ -80,7 +89,7 @@ class Index:
         if not (directory / CATALOGUE).exists() or not (directory / CATALOGUE).stat().st_size:
             message = f"a part of the index is gone: {directory / CATALOGUE}"
             raise IndexDamaged(message, REBUILD)
-        index = cls(directory, embedder, server)
+        index = cls(directory, embedder, server, before_writing)
         try:
             if not to_rebuild:
                 index.in_use()
@@ -151,13 +160,14 @@ class Index:
             self._clean()
         return True
 
-    def supersede(self, document_id: str, superseded_by: str | None) -> None:
-        """Note which edition took a document's place; None puts it in force again."""
+    def restate(self, document: Document) -> None:
+        """Note what a document of the index now states of its edition; nothing else changes."""
+        if document in self.documents():
+            return
         with self._writing():
-            self.catalogue.supersede(document_id, superseded_by)
-            for document in self.documents():
-                if document.document_id == document_id:
-                    self._store.announce(document)
+            if self.document_with(document.sha256):  # nobody removed it meanwhile
+                self.catalogue.restate(document)
+                self._store.announce(document)
 
     @property
     def wants_rebuild(self) -> bool:
@@ -205,6 +215,7 @@ class Index:
     def _writing(self) -> Iterator[None]:
         """Hold the index for writing, cleaned of what an earlier writer left behind."""
         with self._locked():
+            self._before_writing()
             self._clean()
             yield
             self._store.clean()

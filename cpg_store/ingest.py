@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import TypedDict
 
-from cpg_store.errors import UnreadableDocument
+from cpg_store.errors import OtherwiseIndexed, UnreadableDocument
 from cpg_store.html import read_html
 from cpg_store.imprint import read_imprint, without_title
 from cpg_store.index import Index
@@ -50,7 +50,7 @@ class AddedDocument:
 
     document: Document
     was_new: bool
-    """False when the same file was in the index already, and nothing was done."""
+    """False when the same file was in the index already, and only what is given was noted."""
 
 
 def add_document(
@@ -64,15 +64,26 @@ def add_document(
 ) -> AddedDocument:
     """Read the document at `path` and add its passages to `index`.
 
-    What is given is believed before what the document says of itself.
+    What is given is believed before what the document says of itself, and noted also where the
+    document is in the index already.
 
-    Raises: UnreadableDocument and its kinds, IndexBusy.
+    Raises: UnreadableDocument and its kinds, OtherwiseIndexed, IndexBusy, IndexDamaged,
+    StorageFailed.
     """
     content = _content(path)
     sha256 = hashlib.sha256(content).hexdigest()
     present = index.document_with(sha256)
     if present:
-        return AddedDocument(present, was_new=False)
+        if title and title != present.title:
+            message = f"the document is in the index already as {present.title!r}: {path}"
+            raise OtherwiseIndexed(message, "remove it there, then add it with its new title")
+        stated = present.restated(
+            edition=edition, year=year, superseded_by=superseded_by, review_due=review_due
+        )
+        if present.pages:
+            keep_original(index, present, content)
+        index.restate(stated)
+        return AddedDocument(stated, was_new=False)
     reading = read_document(content, path)
     imprint = read_imprint(reading, path.stem)
     document_id = sha256[:16]
@@ -114,10 +125,10 @@ def add_document(
         hidden_spans=reading.hidden_spans,
         **cited,
     )
-    was_new = index.add(document, passages)
     if document.pages:
-        keep_original(index, document_id, content)
-    return AddedDocument(document, was_new)
+        # Its pages first: what is listed can be looked at.
+        keep_original(index, document, content)
+    return AddedDocument(document, index.add(document, passages))
 
 
 def _content(path: Path) -> bytes:

@@ -7,8 +7,9 @@ of pages: Markdown has none.
 
 import re
 from collections.abc import Iterator
-from html import unescape
+from html import escape, unescape
 
+from cpg_store.html import off_the_line, read_html
 from cpg_store.page import Block, Page, Reading, printable
 
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
@@ -25,9 +26,11 @@ _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
 _TABLE_RULE = re.compile(r"^\|[\s:|-]+\|$")
 
 _HTML_HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL | re.IGNORECASE)
-_HTML_TABLE = re.compile(r"<table.*?</table>", re.DOTALL | re.IGNORECASE)
-_HTML_ROW = re.compile(r"<tr.*?</tr>", re.DOTALL | re.IGNORECASE)
-_HTML_CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL | re.IGNORECASE)
+_HTML_TABLE = re.compile(
+    r"<table\b.*?(?:</table\s*>|(?=\n {0,3}#{1,6}\s)|\Z)", re.DOTALL | re.IGNORECASE
+)
+"""One that is not closed ends before the next heading."""
+_HTML_OFF_THE_LINE = re.compile(r"<(su[bp])\b[^>]*>(.{0,200}?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 _HTML_ITEM = re.compile(r"<li[^>]*>", re.IGNORECASE)
 _HTML_BLOCK = re.compile(r"</?(?:p|div|ul|ol|li|br|section|blockquote)\b[^>]*>", re.IGNORECASE)
 _HTML_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
@@ -40,14 +43,16 @@ def read_markdown(text: str) -> Reading:
     named = _TITLE.search(front["fields"]) if front else None
     text = text[front.end() :] if front else text
     comments = [comment for comment in _COMMENT.findall(text) if len(comment.split()) > 3]
-    body = _without_html(_EMBEDDED.sub(_words_of, _COMMENT.sub("", text)))
-    blocks = tuple(_block(lines) for lines in _gather(body.split("\n")))
+    body = _EMBEDDED.sub(_words_of, _COMMENT.sub("", text))
+    tables = [read_html(table) for table in _HTML_TABLE.findall(body)]
+    prose = [_prose(between) for between in _HTML_TABLE.split(body)]
+    blocks = (*prose[0], *_alternating(tables, prose[1:]))
     title = named["title"] if named else _first_title(blocks)
     return Reading(
         pages=(Page(None, None, blocks),),
         title=title,
         aside="\n".join(comment.strip("<!->") for comment in comments),
-        hidden_spans=len(comments),
+        hidden_spans=len(comments) + sum(table.hidden_spans for table in tables),
     )
 
 
@@ -55,9 +60,19 @@ def _words_of(embedded: re.Match[str]) -> str:
     return embedded["words"] or ""
 
 
+def _alternating(tables: list[Reading], prose: list[tuple[Block, ...]]) -> Iterator[Block]:
+    for table, after in zip(tables, prose, strict=True):
+        yield from table.pages[0].blocks
+        yield from after
+
+
+def _prose(text: str) -> tuple[Block, ...]:
+    return tuple(_block(lines) for lines in _gather(_without_html(text).split("\n")))
+
+
 def _without_html(text: str) -> str:
-    """Rewrite the HTML that Markdown allows as Markdown."""
-    text = _HTML_TABLE.sub(lambda table: _table_rows(table[0]), text)
+    """Rewrite the HTML that Markdown allows, but for tables, as Markdown."""
+    text = _HTML_OFF_THE_LINE.sub(_off_the_line, text)
     text = _HTML_HEADING.sub(
         lambda found: f"\n\n{'#' * int(found[1])} {_inline(found[2])}\n\n", text
     )
@@ -65,9 +80,9 @@ def _without_html(text: str) -> str:
     return unescape(_HTML_TAG.sub("", _HTML_BLOCK.sub("\n\n", text)))
 
 
-def _table_rows(table: str) -> str:
-    rows = ([_inline(cell) for cell in _HTML_CELL.findall(row)] for row in _HTML_ROW.findall(table))
-    return "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows if row) + "\n\n"
+def _off_the_line(found: re.Match[str]) -> str:
+    words = unescape(_HTML_TAG.sub("", found[2]))
+    return escape(off_the_line(found[1].lower(), words), quote=False)
 
 
 def _inline(html: str) -> str:

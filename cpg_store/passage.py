@@ -3,13 +3,19 @@
 Plain data. It knows neither how passages are cut nor where they are kept.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 PassageKind = Literal["recommendation", "text", "table", "figure", "reference"]
 GradingSystem = Literal["malaysian", "grade"]
 Language = Literal["en", "ms"]
+DOCUMENT_ID = re.compile(r"[0-9a-f]{16}")
+
+STATEMENTS = ("edition", "year", "superseded_by", "review_due")
+"""Of a document's fields, those that can change while it is in the index: no passage is found by
+them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,14 @@ class Document:
     """Scanned pages whose text was recognised, and is indexed."""
     hidden_spans: int
     """Runs of invisible text that were dropped."""
+
+    def statements(self) -> dict[str, Any]:
+        """Its edition, and whether that is in force, by name."""
+        return {name: getattr(self, name) for name in STATEMENTS}
+
+    def restated(self, **given: Any) -> "Document":
+        """The same document with these statements; what is not given stays."""
+        return replace(self, **{name: value for name, value in given.items() if value})
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from types import ModuleType
 from typing import Any, cast
 
 from cpg_store.hidden import Visibility
+from cpg_store.raised import raised
 
 MEMORY_BYTES = 2 << 30
 CPU_S = 20
 MAX_PAGES = 3000
 MAX_CHARACTERS = 20_000_000
+MAX_LINES = 3000
+"""On one page; the fullest of the guidelines it was tried on has 200."""
 MAX_RULES = 4000
 """On one page; a page with more is a drawing, and no table is looked for in it."""
 
@@ -30,10 +33,6 @@ MIN_TABLE_DRAWINGS = 4
 
 _BOLD_FLAG, _RAISED_FLAG = 16, 1
 _RULE_PT = 2.0
-_RAISED = str.maketrans(
-    "0123456789+-\u2212\u2013()abcdefghijklmnoprstuvwxyz",
-    "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ",
-)
 _SIGNS_FONT = re.compile("wingdings|webdings|dingbats", re.IGNORECASE)
 _SIGNS = {"\xfc": "✓", "\xfb": "✗", "\xfe": "☑", "o": "☐", "q": "☐", "\xa8": "☐"}
 """What letters stand for in a font of signs; every other is taken for a list's mark."""
@@ -114,7 +113,7 @@ def _read(document: Any) -> dict[str, Any]:
         record, hidden = _read_page(page)
         hidden_spans += hidden
         characters += sum(len(line["text"]) for line in record["lines"])
-        if characters > MAX_CHARACTERS:
+        if characters > MAX_CHARACTERS or len(record["lines"]) > MAX_LINES:
             raise TooLarge
         pages.append(record)
     return {
@@ -192,10 +191,7 @@ def _text(span: dict[str, Any], spans: list[dict[str, Any]]) -> str:
     if _SIGNS_FONT.search(span["font"]):
         return "".join(_SIGNS.get(each, "•") if each.strip() else each for each in text)
     is_raised = span["flags"] & _RAISED_FLAG and len(spans) > 1 and len(text.strip()) <= 4
-    raised = text.translate(_RAISED)
-    if is_raised and all(a != b or a in " ,*" for a, b in zip(text, raised, strict=True)):
-        return raised
-    return text
+    return (raised(text) if is_raised else None) or text
 
 
 def _is_bold(span: dict[str, Any]) -> bool:

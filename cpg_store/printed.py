@@ -5,6 +5,7 @@ Plain data, in points from the top left. It knows nothing of what the lines mean
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 
 _ROW_PT = 8.0
 _SHADOW_SHARE, _COPY_SHARE, _OTHER_SIZE_PT = 0.6, 0.15, 0.3
@@ -98,15 +99,18 @@ class PrintedPage:
     def without_doubles(self) -> "PrintedPage":
         """Give the same page without text that is printed again over the same text: a shadow, or
         a layer of the drawing that it was made from."""
-        rows: dict[int, list[Line]] = {}
+        # By each of its words: what a line doubles has them all, so few lines are compared.
+        near: dict[tuple[str, int], list[Line]] = {}
         kept: set[Line] = set()
         for line in sorted(self.lines, key=lambda line: (-line.size, -len(line.text))):
             words = set(line.text.split())
             row = round(line.y0 / _ROW_PT)
-            near = (other for at in (row - 1, row, row + 1) for other in rows.get(at, ()))
-            if not any(line.lies_on(other) and words <= set(other.text.split()) for other in near):
-                rows.setdefault(row, []).append(line)
-                kept.add(line)
+            others = min((near.get((word, row), []) for word in words), key=len)
+            if any(line.lies_on(other) and words <= set(other.text.split()) for other in others):
+                continue
+            kept.add(line)
+            for place in product(words, (row - 1, row, row + 1)):
+                near.setdefault(place, []).append(line)
         return self.keeping([line for line in self.lines if line in kept])
 
     def keeping(self, lines: list[Line]) -> "PrintedPage":

@@ -32,8 +32,9 @@ def ndcg(ranked: Sequence[str], relevant: Collection[str], k: int = 10) -> float
     return gained / possible
 
 
-def recall(ranked: Sequence[str], relevant: Collection[str], k: int = 10) -> float:
-    """The share found among the first `k`, of as many as could be: min(k, number relevant)."""
+def capped_recall(ranked: Sequence[str], relevant: Collection[str], k: int = 10) -> float:
+    """The share found among the first `k`, of as many as could be: min(k, number relevant). BEIR's
+    capped recall (arXiv:2104.08663); recall itself divides by the number relevant."""
     return len(set(ranked[:k]) & set(relevant)) / min(k, len(relevant))
 
 

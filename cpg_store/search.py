@@ -5,17 +5,19 @@ answer instead of the least bad passages. It knows nothing of how passages are s
 """
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from cpg_store.catalogue import asked_words
 from cpg_store.errors import IndexDamaged
+from cpg_store.grade import stated_in
 from cpg_store.index import Index
 from cpg_store.passage import Passage
-from cpg_store.scope import Scope, Topic, topics_of
+from cpg_store.scope import Scope, Topic
 
 MEANING = 0.5
 """The weight of the cosine in the fused score; the rest is that of the shared words, as a share of
@@ -54,6 +56,7 @@ ALIKE = 0.8
 """Passages that share this part of their words (Jaccard) are shown once."""
 
 _WORD = re.compile(r"\w+")
+_BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 Ranking = Literal["lexical", "dense", "fused"]
 
@@ -109,28 +112,53 @@ def search(
         return []
     floor = _floor(len(asked_words(text)))
     ranked = _ranked(index, Question(text, tuple(also)), scope or Scope(), CANDIDATES, k)
+    if about:
+        ranked = _on_topic(index, ranked, about)
     if not ranked or ranked[0].score < floor:
-        return _whole(index, _quoted(index, text, ranked[:CANDIDATES]), k, about)
-    return _whole(index, [found for found in ranked if found.score >= FOLLOWING * floor], k, about)
+        return _whole(index, _quoted(index, text, ranked[:CANDIDATES]), k)
+    return _whole(index, [found for found in ranked if found.score >= FOLLOWING * floor], k)
+
+
+def holding(index: Index, text: str) -> Iterator[Passage]:
+    """Every passage that holds `text` word for word, in the order of the index, each whole as
+    `search` gives it. Capitals, punctuation, where lines end and the number of a footnote right
+    after the last word ("advised2", "advised²") do not count."""
+    held = re.compile(rf"{re.escape(_phrase(text).rstrip())}\d*\s")
+    # Where a piece ends a sentence does, so one piece has all of the longest sentence.
+    longest = max(_BETWEEN_SENTENCES.split(text.strip()), key=len)
+    for piece in index.catalogue.holding_all(asked_words(longest.rpartition(" ")[0] or longest)):
+        whole = joined(_pieces_around(index, piece), piece)
+        if held.search(_phrase(whole.text)):
+            yield whole
+
+
+def _on_topic(index: Index, ranked: Sequence[Candidate], about: Topic) -> list[Candidate]:
+    """Those that speak of this topic, or of none."""
+    topics = index.catalogue.topics(found.passage_id for found in ranked)
+    return [found for found in ranked if not (of := topics.get(found.passage_id)) or about in of]
 
 
 def _quoted(index: Index, text: str, ranked: Sequence[Candidate]) -> list[Candidate]:
     """Those that hold the question word for word: who asks so means that passage."""
-    asked = _words(text)
-    if len(asked) < QUOTED_WORDS:
+    if len(_words(text)) < QUOTED_WORDS:
         return []
     passages = index.catalogue.passages([found.passage_id for found in ranked])
-    phrase = f" {' '.join(asked)} "
 
     def holds(found: Candidate) -> bool:
         passage = passages.get(found.passage_id)
-        return passage is not None and phrase in f" {' '.join(_words(passage.text))} "
+        return passage is not None and _phrase(text) in _phrase(passage.text)
 
     return [found for found in ranked if holds(found)]
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    """A raised or lowered digit counts as a digit, as in the lexical index."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _phrase(text: str) -> str:
+    """Its words with a space on either side of each, to be sought in another's."""
+    return f" {' '.join(_words(text))} "
 
 
 def _floor(words: int) -> float:
@@ -209,9 +237,7 @@ def _weighted(kind: str, fused: float) -> float:
     return max(fused, 0.0) * _WEIGHTS.get(kind, 1.0) / RECOMMENDATION_BOOST
 
 
-def _whole(
-    index: Index, ranked: Sequence[Candidate], k: int, about: Topic | None
-) -> list[RankedPassage]:
+def _whole(index: Index, ranked: Sequence[Candidate], k: int) -> list[RankedPassage]:
     """The best `k`, each joined with its neighbours; what says nearly the same is shown once."""
     kept: list[RankedPassage] = []
     crowding: list[RankedPassage] = []
@@ -224,8 +250,6 @@ def _whole(
         for found in some:
             passage = passages.get(found.passage_id)
             if passage is None or (passage.document_id, passage.ordinal) in covered:
-                continue
-            if about and (topics := topics_of(passage)) and about not in topics:
                 continue
             words = set(_words(passage.text))
             if any(_likeness(words, others) >= ALIKE for others in said):
@@ -265,15 +289,21 @@ def _pieces_around(index: Index, passage: Passage) -> list[Passage]:
 
 
 def joined(pieces: Sequence[Passage], found: Passage) -> Passage:
-    """One passage of neighbouring pieces; a table's head stands once."""
+    """One passage of neighbouring pieces; a table's head stands once. What it states of its grade
+    and evidence is what all of it states."""
     if len(pieces) == 1:
         return found
     text = pieces[0].text
     for before, piece in pairwise(pieces):
         text += _without_head(before, piece) if piece.kind == "table" else "\n" + piece.text
+    stated = stated_in(text, found.kind)
     return replace(
         found,
         text=text,
+        grade=stated.grade,
+        evidence=stated.evidence,
+        grading=stated.system,
+        is_recognised=any(piece.is_recognised for piece in pieces),
         page=pieces[0].page,
         page_label=pieces[0].page_label,
         start=pieces[0].start,

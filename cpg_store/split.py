@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cpg_store.flow import Part, Placed, flow
-from cpg_store.grade import Grading, grading_of, is_statement
+from cpg_store.grade import grading_of, is_statement, stated_in
 from cpg_store.language import language_of
 from cpg_store.page import Page
 from cpg_store.passage import GradingSystem, Language, PassageKind
@@ -243,7 +243,7 @@ class _Cutter:
     ) -> None:
         text = "\n".join(part.text for part in parts) if text is None else text
         first, last = parts[0], parts[-1]
-        stated = Grading(None, None) if kind == "reference" else grading_of(text)
+        stated = stated_in(text, kind)
         self.pieces.append(
             Piece(
                 text=text,

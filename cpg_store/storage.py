@@ -105,6 +105,19 @@ def copy_database(source: Path, target: Path) -> None:
         copy.close()
 
 
+def refuse_own_acts(database: sqlite3.Connection, place: object) -> None:
+    """Refuse a database with triggers or views, which none of ours has: whatever is written to it
+    or read from it could then do more (sqlite.org/security.html, 1.2).
+
+    Raises: IndexDamaged, sqlite3.Error.
+    """
+    query = "SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view')"
+    if database.execute(query).fetchone()[0]:
+        raise IndexDamaged(
+            f"the index holds triggers or views, which are not ours: {place}", REBUILD
+        )
+
+
 def make_private(directory: Path) -> None:
     """Close a directory and all in it to other users."""
     directory.chmod(0o700)

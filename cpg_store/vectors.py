@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpg_store.errors import CpgStoreError, IndexDamaged
 from cpg_store.server import IndexServer
-from cpg_store.storage import REBUILD, vectors_failure
+from cpg_store.storage import REBUILD, refuse_own_acts, vectors_failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,6 +182,7 @@ def refuse_foreign_functions(database: Path) -> None:
     try:
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
         try:
+            refuse_own_acts(connection, database)
             rows = connection.execute("SELECT config_json_str, schema_str FROM collections")
             texts = [text for row in rows for text in row if text]
         finally:

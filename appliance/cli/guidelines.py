@@ -44,9 +44,13 @@ def add(
     review_due: datetime | None,
     as_json: bool,
 ) -> int:
-    """Index guideline documents (PDF, Markdown, HTML). Adding one twice changes nothing."""
+    """Index guideline documents (PDF, Markdown, HTML). Adding one again only notes what is given.
+
+    One that a kit brought is the clinic's own, too, once it is added: it stays when another set
+    is put in use.
+    """
     from appliance.core.record import recorded
-    from appliance.edges.guideline_sets import refuse_switched
+    from appliance.edges.guideline_sets import note_as_clinics
     from appliance.wiring import open_audit, open_guidelines  # with Chroma and SQLite
 
     paths = [Path(file) for file in files]
@@ -73,6 +77,7 @@ def add(
                         superseded_by=superseded_by,
                         review_due=review_due.date() if review_due else None,
                     )
+                    note_as_clinics(config, index, added.document_id)
                     outcome.update(document=added.document_id, new=added.is_new)
             except GuidelineError as exc:
                 print_error(exc)
@@ -86,7 +91,6 @@ def add(
             print_line(f"{state}: {added.title} ({added.passages} passages{pages})")
             for note in added.notes:
                 print_note(f"note: {note}")
-    refuse_switched(config)
     return worst
 
 
@@ -188,7 +192,6 @@ def activate(config: Config, name: str) -> None:
 def remove(config: Config, document_id: str) -> None:
     """Remove one document (its id is in `guidelines list`)."""
     from appliance.core.record import recorded
-    from appliance.edges.guideline_sets import refuse_switched
     from appliance.wiring import open_audit, open_guidelines
 
     with (
@@ -197,7 +200,6 @@ def remove(config: Config, document_id: str) -> None:
         recorded(audit, "guideline.remove", {"document": _loggable(document_id)}),
     ):
         index.remove(document_id)
-    refuse_switched(config)
     print_line(f"removed: {document_id}")
 
 

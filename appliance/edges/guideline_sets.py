@@ -16,9 +16,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from appliance.config import SET_NAME, Config, load_config
+from appliance.config import HOME_VARIABLE, SET_NAME, Config, load_config
 from appliance.edges.guidelines import GuidelineIndex, IndexContent
 from appliance.errors import ConfigError, GuidelineError, GuidelineIndexError
 from appliance.private_files import write_private_file
@@ -74,7 +75,7 @@ def newer_sets(config: Config) -> list[str]:
 
 def refuse_switched(config: Config) -> None:
     """Raises: GuidelineError when another set was put in use since these settings were read."""
-    now = set_in_use(load_config(os.environ, {}))
+    now = set_in_use(load_config({**os.environ, HOME_VARIABLE: str(config.home)}, {}))
     if now != set_in_use(config):
         raise GuidelineError(
             f"another guideline set was put in use meanwhile: {now}", "do the same once more"
@@ -90,10 +91,13 @@ def of_set(config: Config, name: str) -> Config:
 
 def waiting_documents(config: Config) -> list[Path]:
     """Of the set in use, those that are indexed when it is first made ready; none after that."""
-    folder = config.index_folder.parent
-    if not config.guidelines or (folder / HOLDS).exists():
+    if _is_ready(config):
         return []
-    return sorted((folder / "documents").glob("*"))
+    return sorted((config.index_folder.parent / "documents").glob("*"))
+
+
+def _is_ready(config: Config) -> bool:
+    return not config.guidelines or (config.index_folder.parent / HOLDS).exists()
 
 
 def kit_of(name: str) -> int:
@@ -102,7 +106,8 @@ def kit_of(name: str) -> int:
 
 
 def open_index(config: Config, *, create: bool = False, to_rebuild: bool = False) -> GuidelineIndex:
-    """The index of the set in use. Raises: GuidelineIndexError."""
+    """The index of the set in use; nothing is written to it once another is. Raises:
+    GuidelineIndexError."""
     folder = config.index_folder.parent
     if config.guidelines and not config.index_server and not folder.exists():
         raise GuidelineIndexError(
@@ -115,7 +120,28 @@ def open_index(config: Config, *, create: bool = False, to_rebuild: bool = False
         server=config.index_server,
         create=create,
         to_rebuild=to_rebuild,
+        before_writing=partial(_refuse_unfit, config),
     )
+
+
+def _refuse_unfit(config: Config) -> None:
+    """Raises: GuidelineError where what is added would not answer, or not be known as the
+    clinic's."""
+    refuse_switched(config)
+    if config.guidelines and not config.index_server:
+        _read_holds(config)
+
+
+def note_as_clinics(config: Config, index: GuidelineIndex, document_id: str) -> None:
+    """The clinic itself added this document to the set in use, `index`: it goes along to the next
+    set, also where a kit had brought it before. Raises: GuidelineError."""
+    if not config.guidelines or config.index_server:
+        return
+    with index.held():
+        refuse_switched(config)
+        holds = _read_holds(config)
+        clinics = holds.clinics | {document_id}
+        _write_holds(config.index_folder.parent, replace(holds, clinics=clinics))
 
 
 @contextmanager
@@ -125,8 +151,10 @@ def made_ready(config: Config, name: str) -> Iterator[Change]:
 
     Raises: ConfigError, GuidelineError.
     """
-    wanted = _wanted(config, name)
-    in_use = config if config.index_folder.exists() else replace(config, guidelines="")
+    wanted, own = _wanted(config, name), replace(config, guidelines="")
+    # A set that the settings name, but that was never made ready, holds nothing of the clinic's.
+    is_first_time = name == config.guidelines or not config.index_folder.exists()
+    in_use = own if is_first_time else config
     if not has_index(in_use):
         if name == OWN:
             raise GuidelineIndexError(
@@ -134,6 +162,9 @@ def made_ready(config: Config, name: str) -> Iterator[Change]:
             )
         with _opened(wanted) as target:
             _bring_in_step(wanted, target, None, frozenset())
+            refuse_switched(config)
+            if has_index(in_use):
+                raise GuidelineError("a document was added meanwhile", "do the same once more")
             yield Change(name, None, target.content())
         return
     with open_index(in_use) as present, present.held(), _opened(wanted) as target:
@@ -150,7 +181,7 @@ def _wanted(config: Config, name: str) -> Config:
             f"the guidelines are on a server: {config.index_server}",
             "add the new documents there: `appliance guidelines add FILE`",
         )
-    if name == set_in_use(config):
+    if name == set_in_use(config) and _is_ready(config):
         raise ConfigError(f"these guidelines are in use already: {name}", SEE_SETS)
     if name == OWN:  # its index is made when there is none
         return replace(config, guidelines="")
@@ -163,7 +194,7 @@ def _opened(wanted: Config) -> Iterator[GuidelineIndex]:
     folder = wanted.index_folder
     with GuidelineIndex(folder, wanted.embedder, create=True, to_rebuild=True) as target:
         target.fit()
-        if wanted.guidelines and not (folder.parent / HOLDS).exists():
+        if not _is_ready(wanted):
             for path in waiting_documents(wanted):
                 target.add(path, title=None, edition=None)
             _write_holds(folder.parent, _Holds(frozenset(target.content().documents), frozenset()))
@@ -180,7 +211,7 @@ def _bring_in_step(
     there = frozenset(target.content().documents)
     kits = _read_holds(wanted).kits if wanted.guidelines else frozenset()
     if present is not None:
-        target.carry(present, clinics - there)
+        target.carry(present, clinics)
         if missing := clinics - frozenset(target.content().documents):
             raise GuidelineIndexError(
                 f"the set holds other documents as the clinic's own: {', '.join(sorted(missing))}",
@@ -213,6 +244,11 @@ def _read_holds(config: Config) -> _Holds:
     try:
         said = json.loads(path.read_bytes())
         return _Holds(frozenset(said["kits"]), frozenset(said["clinics"]))
+    except FileNotFoundError as exc:
+        raise GuidelineError(
+            f"the guideline set in use was never made ready: {path.parent}",
+            f"run `appliance guidelines activate {config.guidelines}`",
+        ) from exc
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise GuidelineError(
             f"whose documents are in the set cannot be read ({exc}): {path}",

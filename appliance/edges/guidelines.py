@@ -1,6 +1,6 @@
 """The guideline index: cpg_store behind our port, its errors in our words."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +18,7 @@ from cpg_store.index import Index, locked
 from cpg_store.passage import Document
 from cpg_store.passage import Passage as StoredPassage
 from cpg_store.scope import Scope, Topic
-from cpg_store.search import search
+from cpg_store.search import holding, search
 from cpg_store.server import IndexServer
 
 NO_INDEX_HINT = (
@@ -36,7 +36,7 @@ class IndexedDocument:
     pages: int | None
     passages: int
     is_new: bool
-    """False: it was in the index before."""
+    """False: it was in the index before, and only what was given of it was noted."""
     notes: tuple[str, ...]
     """What was left out of the index, in words."""
 
@@ -65,8 +65,10 @@ class GuidelineIndex:
         server: str = "",
         create: bool = False,
         to_rebuild: bool = False,
+        before_writing: Callable[[], None] = lambda: None,
     ) -> None:
-        """`embedder`: a model's folder, or empty. `server`: its address, or empty.
+        """`embedder`: a model's folder, or empty. `server`: its address, or empty. What
+        `before_writing` raises keeps a document from being added or removed.
 
         Raises: GuidelineIndexError.
         """
@@ -74,7 +76,12 @@ class GuidelineIndex:
             model = Embedder.from_folder(Path(embedder)) if embedder else Embedder.default()
             shared = IndexServer.at(server) if server else None
             self._index = Index.open(
-                folder, model, create=create, server=shared, to_rebuild=to_rebuild
+                folder,
+                model,
+                create=create,
+                server=shared,
+                to_rebuild=to_rebuild,
+                before_writing=before_writing,
             )
 
     def find(
@@ -95,6 +102,12 @@ class GuidelineIndex:
         if not found and query.otherwise:
             return self.find(query.otherwise, k, within)
         return [_ours(ranked.passage, ranked.score) for ranked in found]
+
+    def holding(self, sentence: str) -> Sequence[Passage]:
+        """Every passage that holds it word for word, in reading order, with score 1. Raises:
+        GuidelineError."""
+        with _our_errors():
+            return [_ours(passage, 1.0) for passage in holding(self._index, sentence)]
 
     def around(self, passage_id: str) -> Sequence[Passage]:
         """The passage and those right before and after it in its document, in reading order, with
@@ -141,7 +154,8 @@ class GuidelineIndex:
             return IndexContent(tuple(ids), self._index.catalogue.digest())
 
     def carry(self, source: "GuidelineIndex", document_ids: Collection[str]) -> None:
-        """Add these documents of another index as they stand there. Raises: GuidelineError."""
+        """Add these documents of another index as they stand there; of those that are here, note
+        what is stated there. Raises: GuidelineError."""
         from cpg_store.carrying import carry_documents
 
         with _our_errors():
@@ -169,12 +183,11 @@ class GuidelineIndex:
         from cpg_store.originals import forget_original
 
         with _our_errors():
-            removed = self._index.remove(document_id)
-        if not removed:
-            raise GuidelineError(
-                f"no document {document_id!r} in the index", "see `appliance guidelines list`"
-            )
-        forget_original(self._index, document_id)
+            if not self._index.remove(document_id):
+                raise GuidelineError(
+                    f"no document {document_id!r} in the index", "see `appliance guidelines list`"
+                )
+            forget_original(self._index, document_id)
 
     def page_picture(self, document_id: str, page: int) -> bytes:
         """A page (from 1) of an indexed PDF, as a PNG. Raises: GuidelineError."""
@@ -196,8 +209,10 @@ class GuidelineIndex:
 
     def check(self) -> list[str]:
         """Problems in words; none when the index is whole."""
+        from cpg_store.originals import altered_originals
+
         with _our_errors():
-            return self._index.check()
+            return self._index.check() or altered_originals(self._index)
 
     def rebuild(self) -> None:
         """Make the vectors anew with the embedder that is set; until then the old ones serve.

@@ -32,6 +32,21 @@ def test_passages_vectors_and_pages_go_along(
         assert other.documents() == [made]
 
 
+def test_of_what_is_there_already_only_the_statements_are_carried(
+    index: Index, make_pdf: MakePdf, tmp_path: Path, embedder: Embedder
+) -> None:
+    path = make_pdf([PAGE])
+    add_document(index, path, title="Ours", superseded_by="3rd edition", year=2019)
+    with Index.open(tmp_path / "other", embedder, create=True) as other:
+        made = add_document(other, path, title="Theirs", edition="2nd").document
+        carry_documents(index, other, {made.document_id})
+        (found,) = other.documents()
+        assert (found.title, found.edition) == ("Theirs", "2nd")
+        assert (found.superseded_by, found.year) == ("3rd edition", 2019)
+        assert search(other, "ward book", 1)[0].passage.superseded_by == "3rd edition"
+        assert other.check() == []
+
+
 def test_only_what_is_asked_for_is_carried(
     index: Index, make_pdf: MakePdf, tmp_path: Path, embedder: Embedder
 ) -> None:

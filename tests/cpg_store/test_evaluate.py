@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cpg_store.__main__ import main
 from cpg_store.errors import RetrievalSetUnreadable
 from cpg_store.evaluate import read_retrieval_set
-from cpg_store.ranking_figures import figure, ndcg, recall, reciprocal_rank
+from cpg_store.ranking_figures import capped_recall, figure, ndcg, reciprocal_rank
 
 CORPUS = {
     "a": ("Scabies", "Apply permethrin cream to the whole body."),
@@ -42,11 +42,11 @@ def test_ndcg_is_the_gain_as_a_share_of_the_best_possible() -> None:
     assert ndcg([], {"a"}) == 0
 
 
-def test_recall_is_of_as_many_as_could_be_found() -> None:
+def test_capped_recall_is_of_as_many_as_could_be_found() -> None:
     relevant = {str(number) for number in range(20)}
-    assert recall([str(number) for number in range(10)], relevant) == 1
-    assert recall(["0", "x"], relevant) == 0.1
-    assert recall(["a", "x"], {"a", "b"}) == 0.5
+    assert capped_recall([str(number) for number in range(10)], relevant) == 1
+    assert capped_recall(["0", "x"], relevant) == 0.1
+    assert capped_recall(["a", "x"], {"a", "b"}) == 0.5
 
 
 def test_reciprocal_rank_is_of_the_first_relevant() -> None:
@@ -69,11 +69,11 @@ def test_the_command_gives_one_object_and_a_line_a_query(tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["queries"] == 3
-    for name in ("ndcg@10", "recall@10", "mrr"):
+    for name in ("ndcg@10", "capped_recall@10", "mrr"):
         assert set(found[name]) == {"lexical", "dense", "fused"}
         assert found[name]["fused"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     lines = per_query.read_text().splitlines()
-    assert lines[0].split("\t") == ["query", "way", "ndcg", "recall", "reciprocal_rank"]
+    assert lines[0].split("\t") == ["query", "way", "ndcg", "capped_recall", "reciprocal_rank"]
     assert len(lines) == 1 + 3 * 3
 
 

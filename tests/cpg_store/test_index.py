@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from cpg_store.errors import (
     IndexBusy,
     IndexDamaged,
     IndexMissing,
+    OtherwiseIndexed,
     StorageFailed,
     UnreadableDocument,
     VectorsDamaged,
 )
 from cpg_store.index import Index
 from cpg_store.ingest import add_document
+from cpg_store.originals import altered_originals, document_page
 from cpg_store.search import search
 from cpg_store.storage import failure
 from tests.cpg_store.killed_add import (
@@ -70,6 +73,53 @@ def test_adding_the_same_file_twice_does_nothing_and_says_so(index: Index, tmp_p
     assert first.document == second.document
     assert index.documents() == [first.document]
     assert index.check() == []
+
+
+def test_what_is_given_of_a_document_that_is_there_is_noted(index: Index, tmp_path: Path) -> None:
+    path = write(tmp_path, "scabies.md", SCABIES)
+    add_document(index, path, edition="2nd")
+    again = add_document(index, path, superseded_by="3rd", review_due=date(2020, 1, 31))
+    assert not again.was_new
+    assert index.documents() == [again.document]
+    (found,) = search(index, "permethrin for scabies")
+    assert (found.passage.edition, found.passage.superseded_by) == ("2nd", "3rd")
+    assert found.passage.review_due == date(2020, 1, 31)
+    assert index.check() == []
+    with pytest.raises(OtherwiseIndexed, match="already as 'Scabies'"):
+        add_document(index, path, title="Skin Manual")
+
+
+def test_a_pdf_is_not_listed_whose_pages_could_not_be_kept(
+    index: Index, make_pdf: Callable[..., Path]
+) -> None:
+    path = make_pdf([[("Refer a painful eye to an eye clinic today.", 11, 0, (72, 90))]])
+    documents = index.directory / "documents"
+    documents.write_text("in the way")
+    with pytest.raises(IndexDamaged, match="documents"):
+        add_document(index, path)
+    assert index.documents() == []
+    documents.unlink()
+    added = add_document(index, path).document
+    (documents / f"{added.document_id}.pdf").unlink()
+    assert not add_document(index, path).was_new
+    assert document_page(index, added.document_id, 1)
+
+
+def test_another_file_in_the_place_of_a_documents_own_is_not_drawn(
+    index: Index, make_pdf: Callable[..., Path]
+) -> None:
+    path = make_pdf([[("Refer a painful eye to an eye clinic today.", 11, 0, (72, 90))]])
+    added = add_document(index, path).document
+    assert altered_originals(index) == []
+    forged = make_pdf([[("Wait a week.", 11, 0, (72, 90))]], "forged.pdf")
+    kept = index.directory / "documents" / f"{added.document_id}.pdf"
+    kept.write_bytes(forged.read_bytes())
+    with pytest.raises(UnreadableDocument, match="not of the file"):
+        document_page(index, added.document_id, 1)
+    (problem,) = altered_originals(index)
+    assert added.title in problem
+    add_document(index, path)
+    assert kept.read_bytes() == path.read_bytes()
 
 
 def test_the_same_file_gives_the_same_passage_ids(tmp_path: Path, embedder: Embedder) -> None:
@@ -170,6 +220,33 @@ def test_a_stored_embedding_function_is_refused_before_chroma_opens(
         Index.open(directory, embedder)
 
 
+@pytest.mark.parametrize("file", ["catalogue.sqlite3", "vectors-1/chroma.sqlite3"])
+def test_a_database_that_acts_by_itself_is_refused(
+    file: str, tmp_path: Path, embedder: Embedder
+) -> None:
+    directory = tmp_path / "index"
+    Index.open(directory, embedder, create=True).close()
+    with sqlite3.connect(directory / file) as database:
+        (table,) = database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchone()
+        database.execute(f"CREATE TRIGGER t AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END")
+    database.close()
+    with pytest.raises(IndexDamaged, match="triggers or views"):
+        Index.open(directory, embedder)
+
+
+@pytest.mark.parametrize("column", ["document_id", "passage_id"])
+def test_ids_of_another_form_are_reported(index: Index, tmp_path: Path, column: str) -> None:
+    add_document(index, write(tmp_path, "scabies.md", SCABIES))
+    tables = ("documents", "passages", "words") if column == "document_id" else ("passages",)
+    with sqlite3.connect(index.directory / "catalogue.sqlite3") as database:
+        for table in tables:
+            database.execute(f"UPDATE {table} SET {column} = '../' || {column}")
+    database.close()
+    assert any("ids that are not ours" in problem for problem in index.check())
+
+
 def test_a_changed_passage_is_reported(index: Index, tmp_path: Path) -> None:
     add_document(index, write(tmp_path, "scabies.md", SCABIES))
     with sqlite3.connect(index.directory / "catalogue.sqlite3") as database:
@@ -187,6 +264,27 @@ def test_a_damaged_catalogue_is_reported_with_how_to_rebuild(
     with pytest.raises(IndexDamaged) as refusal:
         Index.open(directory, embedder)
     assert "add the documents again" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE passages SET section_path = '[broken'",
+        "UPDATE words SET entries = x'ffffffff0101010100'",
+        "UPDATE words SET entries = x'ff'",
+    ],
+)
+def test_a_damaged_row_of_the_catalogue_is_called_damage(
+    index: Index, tmp_path: Path, damage: str
+) -> None:
+    add_document(index, write(tmp_path, "scabies.md", SCABIES))
+    with sqlite3.connect(index.directory / "catalogue.sqlite3") as database:
+        database.execute(damage)
+    database.close()
+    with pytest.raises(IndexDamaged, match="the catalogue is damaged") as refusal:
+        search(index, "permethrin for scabies")
+    assert "add the documents again" in refusal.value.hint
+    assert index.check()
 
 
 def test_lost_vectors_are_reported(tmp_path: Path, embedder: Embedder) -> None:
@@ -387,9 +485,9 @@ def write_format_1(directory: Path) -> None:
                 passages, scanned_pages, hidden_spans, passages_sha256, PRIMARY KEY (document_id));
             CREATE TABLE passages (number INTEGER PRIMARY KEY, passage_id, document_id, ordinal,
                 text, document, edition, year, page, page_label, section, kind, grade, evidence);
-            INSERT INTO documents VALUES ('ab', 'abcd', 'gout.pdf', 'Manual', '2nd', 2019, 9, 1, 0,
-                0, 'x');
-            INSERT INTO passages VALUES (1, 'ab-00000', 'ab', 0,
+            INSERT INTO documents VALUES ('abcdef0123456789', 'abcd', 'gout.pdf', 'Manual', '2nd',
+                2019, 9, 1, 0, 0, 'x');
+            INSERT INTO passages VALUES (1, 'abcdef0123456789-00000', 'abcdef0123456789', 0,
                 'Give colchicine for an acute attack of gout.', 'Manual', '2nd', 2019, 4, '3',
                 'Gout > Dose', 'text', NULL, NULL);
             """

@@ -1,6 +1,7 @@
 """Claims about reading PDF and Markdown."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cpg_store.html import read_html
 from cpg_store.markdown import read_markdown
 from cpg_store.page import Page, Reading
 from cpg_store.pdf import page_picture, read_pdf
+from cpg_store.printed import Line, PrintedPage
 from cpg_store.split import Piece, split
 
 MakePdf = Callable[..., Path]
@@ -350,6 +352,28 @@ def test_what_is_not_a_pdf_is_refused(content: bytes) -> None:
         read_pdf(content, "broken.pdf")
 
 
+def test_a_page_of_endless_lines_is_refused(draw_pdf: DrawPdf) -> None:
+    def crowded(page: Any) -> None:
+        page.insert_text((72, 100), BODY, fontsize=11)
+        (font,) = page.get_fonts()
+        shown = (
+            f"1 0 0 1 {20 + at % 40 * 14} {700 - at // 40} Tm (w{at}) Tj" for at in range(3001)
+        )
+        stream = f"BT /{font[4]} 3 Tf {' '.join(shown)} ET"
+        page.parent.update_stream(page.get_contents()[0], stream.encode())
+
+    with pytest.raises(UnreadableDocument, match="too large"):
+        read(draw_pdf(crowded))
+
+
+def test_many_lines_side_by_side_are_compared_quickly() -> None:
+    lines = tuple(
+        Line(f"w{at}", 10.0, False, at, 100.0, at + 0.5, 110.0, at) for at in range(20_000)
+    )
+    page = PrintedPage(1, None, 600.0, 800.0, (*lines, replace(lines[0], size=9.0)))
+    assert page.without_doubles().lines == lines
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_made_broken_pdfs_give_a_result_or_a_typed_error(shared: Path) -> None:
@@ -424,6 +448,63 @@ def test_html_is_read_as_a_browser_shows_it() -> None:
         (("Red eye",), "table", "| Drug | Dose |\n| A | 5 mg daily |"),
         (("Red eye",), "text", "- One\n- Two"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("html", "blocks"),
+    [
+        (
+            "<table><tr><th>Drug<th>Dose<tr><td>A<td>10<sup>6</sup> U</table><p>after",
+            ["| Drug | Dose |\n| A | 10⁶ U |", "after"],
+        ),
+        (
+            "<table><caption>Doses under 5</caption><thead><tr><th>Drug</thead><tr><td>A</table>",
+            ["| Doses under 5 |\n| Drug |\n| A |"],
+        ),
+        ("<p hidden>canary<p>Do not give steroids<p>at all", ["Do not give steroids", "at all"]),
+        ("<table><tr><td hidden><p>canary<td>A</table>", ["|  | A |"]),
+        (
+            "<table><tr><td>A</td></tr><p>Printed before it</p><h2>Dose</h2><p>Never",
+            ["Printed before it", "Dose", "Never", "| A |"],
+        ),
+        ("<table><tr><td>a<table><tr><td>b<td>c</table><td>d</table>", ["| a b c | d |"]),
+        ("<html><head><title>Eye</title><body>Refer<p>today", ["Refer", "today"]),
+        ("<ul><li hidden>canary<li>One<li>Two</ul>", ["- One", "- Two"]),
+    ],
+)
+def test_ends_that_html_lets_be_left_out_are_known(html: str, blocks: list[str]) -> None:
+    (page,) = read_html(html).pages
+    assert [block.text for block in page.blocks] == blocks
+
+
+def test_a_tables_caption_and_head_stand_over_each_of_its_pieces() -> None:
+    rows = "".join(f"<tr><td>Drug {number}<td>{BODY * 3}" for number in range(9))
+    table = f"<table><caption>Doses under 5</caption><tr><th>Drug<th>Dose{rows}</table>"
+    for reading in (read_html(table), read_markdown(f"# T\n\n{table}\n\nAfter.")):
+        first, second, *_ = split(reading.pages)
+        assert first.kind == second.kind == "table"
+        assert second.text.startswith("| Doses under 5 |\n| Drug | Dose |\n| Drug ")
+
+
+def test_a_table_in_markdown_that_is_not_closed_ends_before_the_next_heading() -> None:
+    text = "# Eye\n<table><tr><td>A<td>5 mg\n\n## Dose\nNever.\n<table><tr><td>B</td></tr></table>"
+    blocks = read_markdown(text).pages[0].blocks
+    assert [(block.kind, block.text) for block in blocks] == [
+        ("heading", "Eye"),
+        ("table", "| A | 5 mg |"),
+        ("heading", "Dose"),
+        ("paragraph", "Never."),
+        ("table", "| B |"),
+    ]
+
+
+@pytest.mark.parametrize("read_text", [read_html, read_markdown])
+def test_raised_and_lowered_text_stays_so(read_text: Callable[[str], Reading]) -> None:
+    text = (
+        "1.2 x 10<sup>6</sup> U, 10<sup>&minus;<b>9</b></sup>/L, CO<SUB>2</SUB>, 10<sup>-2.5</sup>"
+    )
+    (block,) = read_text(text).pages[0].blocks
+    assert block.text == "1.2 x 10⁶ U, 10⁻⁹/L, CO₂, 10^-2.5"
 
 
 @pytest.mark.parametrize(

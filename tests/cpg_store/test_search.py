@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cpg_store.ingest import add_document
 from cpg_store.pdf import read_pdf
 from cpg_store.sample import sample_guideline
 from cpg_store.scope import Scope
-from cpg_store.search import search
+from cpg_store.search import holding, joined, search
 from cpg_store.split import split
 
 MakePdf = Callable[..., Path]
@@ -66,11 +67,90 @@ def test_a_sentence_asked_word_for_word_is_found_however_little_it_says(index: I
     assert "No disease is seen in the part that was photographed." in found.passage.text
 
 
+def test_a_sentence_is_found_in_every_passage_that_holds_it(manual: Index, tmp_path: Path) -> None:
+    other = "# Other\n## Eyes\nIt is said: every PERSON with diabetes should\nhave the fundus "
+    (tmp_path / "other.md").write_text(f"{other}examined, each year2, by a trained person.\n")
+    add_document(manual, tmp_path / "other.md")
+    sentence = "Every person with diabetes should have the fundus examined each year"
+    found = list(holding(manual, sentence))
+    assert [passage.document for passage in found] == ["Manual", "Other"]
+    assert list(holding(manual, "person with diabetes should have the eyes examined")) == []
+    assert list(holding(manual, "very person with diabetes")) == []
+    assert list(holding(manual, "every person with diab")) == []
+    (scabies,) = holding(manual, "eight hours. Repeat in a week.")
+    assert scabies.section.endswith("Scabies")
+    assert list(holding(manual, " ?")) == []
+
+
+def test_a_sentence_is_found_before_the_raised_number_of_a_footnote(
+    index: Index, tmp_path: Path
+) -> None:
+    text = "# Eyes\nEvery person with diabetes should be examined<sup>12</sup> each year.\n"
+    (tmp_path / "noted.md").write_text(text)
+    add_document(index, tmp_path / "noted.md")
+    (found,) = holding(index, "every person with diabetes should be examined")
+    assert "examined¹² each" in found.text
+
+
+def test_a_lowered_digit_is_found_as_it_is_typed(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "gas.md").write_text("# Gas\nKeep the SpO<sub>2</sub> above that of a child.\n")
+    add_document(index, tmp_path / "gas.md")
+    (found,) = holding(index, "keep the SpO2 above that")
+    assert "SpO₂" in found.text
+
+
+def test_two_sentences_are_found_across_the_pieces_of_a_paragraph(
+    index: Index, tmp_path: Path
+) -> None:
+    said = [f"Sentence number {n} of this long paragraph speaks of finding {n}." for n in range(60)]
+    (tmp_path / "long.md").write_text("# Long\n## 1. Text\n" + " ".join(said))
+    document = add_document(index, tmp_path / "long.md").document
+    pieces = index.catalogue.passages_of(document.document_id)
+    ends = [piece.text.split(". ")[-1] for piece in pieces]
+    assert len(pieces) > 1
+    after = said[said.index(ends[0]) + 1]
+    assert [*holding(index, f"{ends[0]} {after}")], "the one ends a piece, the other begins one"
+
+
 def test_passages_about_other_topics_only_are_left_out(manual: Index) -> None:
     asked = "diabetic retinopathy: refer; fast breathing: an antibiotic and a referral today"
     sections = [found.passage.section for found in search(manual, asked, about="eye")]
     assert any("Pneumonia" in found.passage.section for found in search(manual, asked))
     assert sections and not any("Pneumonia" in section for section in sections)
+
+
+def test_a_passage_left_out_for_its_topic_lets_no_weaker_one_in(
+    index: Index, tmp_path: Path
+) -> None:
+    cornea = "Bacterial keratitis of the eye: give antibiotic drops every hour and refer today."
+    stores = "Antibiotic drops are counted every week, and bacterial culture bottles are kept cold."
+    (tmp_path / "eye.md").write_text(f"# Manual\n## Bacterial infection\n{cornea}\n")
+    (tmp_path / "stores.md").write_text(f"# Handbook\n## Bacterial stores\n{stores}\n")
+    add_document(index, tmp_path / "eye.md")
+    add_document(index, tmp_path / "stores.md")
+    asked = "bacterial infection keratitis, antibiotic drops every hour"
+    assert [each.passage.document for each in search(index, asked)] == ["Manual", "Handbook"]
+    assert search(index, asked, about="chest") == []
+
+
+def test_pieces_of_one_list_state_the_level_that_all_of_it_states(
+    index: Index, tmp_path: Path
+) -> None:
+    said = "lowers the risk of the outcome when it is taken every morning by adults"
+    drugs = "".join(
+        f"- Drug {number} {said} without other illness (Level I).\n" for number in "1234567"
+    )
+    herbs = "".join(
+        f"- Herb {number} {said} with other illness (Level III).\n" for number in "12345678"
+    )
+    (tmp_path / "list.md").write_text(f"# List\n## Choice\n{drugs}{herbs}")
+    document = add_document(index, tmp_path / "list.md").document
+    first, second = index.catalogue.passages_of(document.document_id)
+    assert first.evidence == "I" and second.continues
+    whole = joined([first, replace(second, is_recognised=True)], first)
+    assert "Level III" in whole.text
+    assert (whole.evidence, whole.grading, whole.is_recognised) == (None, None, True)
+    assert joined([first], first) == first
 
 
 def test_the_same_question_gets_the_same_answer(manual: Index) -> None:
