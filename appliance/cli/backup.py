@@ -26,8 +26,9 @@ FILE = click.Path(path_type=Path)
 def backup(config: Config, out: Path, with_releases: bool, as_json: bool) -> None:
     """Write log, cases, accounts, guidelines, rules and settings to OUT, a folder or a new file.
 
-    It is encrypted with a passphrase, asked for at the terminal or read from standard input, and
-    read back before it counts. Everything may be in use meanwhile.
+    Of guidelines it takes the clinic's own documents and the set in use. It is encrypted with a
+    passphrase, asked for at the terminal or read from standard input, and read back before it
+    counts. Everything may be in use meanwhile.
     """
     from appliance.wiring import make_backup
 
@@ -66,6 +67,7 @@ def restore(config: Config, file: Path, home: Path | None, replaces: bool, yes: 
     backup was made on goes on, too, there are two logs of one name, and checkpoints of the one do
     not fit the other.
     """
+    from appliance.edges.guideline_sets import OWN, set_names
     from appliance.release.shelf import release_names
     from appliance.wiring import restore_backup
 
@@ -84,6 +86,13 @@ def restore(config: Config, file: Path, home: Path | None, replaces: bool, yes: 
     print_line(f"{config.home}: restored as of {done.manifest.at}, entry {done.entries}")
     if done.set_aside:
         print_line(f"what was there is in {done.set_aside}")
+        now = {OWN, *set_names(config)}
+        before = set_names(replace(config, home=done.set_aside))
+        if aside := ", ".join(name for name in before if name not in now):
+            print_note(
+                f"so are the guideline sets that the backup lacks, {aside}: to have one again, "
+                f"move its folder to {config.sets_folder}"
+            )
     known = set(release_names(config.releases_folder))
     if missing := {release["name"] for release in done.manifest.releases} - known:
         print_note(f"releases to bring back: {', '.join(sorted(missing))}")

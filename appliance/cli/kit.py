@@ -124,9 +124,11 @@ def wheels(
 @click.option("--wheels", type=FOLDER, required=True, help="Of `appliance kit wheels`.")
 @click.option("--cuda", type=FOLDER, help="Of `appliance kit wheels --cuda`.")
 @click.option("--keys", type=FOLDER, required=True, help="Of `appliance kit keys list`.")
-@click.option("--release", "names", multiple=True, metavar="NAME", help="A release of this home.")
+@click.option(
+    "--release", "names", multiple=True, metavar="NAME", help="Of this home; may be given often."
+)
 @click.option("--index", type=FOLDER, help="A guideline index, a set of its own in the clinic.")
-@click.option("--guideline", "guidelines", multiple=True, type=FILE, help="A document.")
+@click.option("--guideline", "guidelines", multiple=True, type=FILE, help="May be given often.")
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Of the kit; default: today.")
 @free
 @click.pass_obj
@@ -188,6 +190,8 @@ def sign(config: Config, folder: Path, key: Path) -> None:
     print_line(f"kit {found.version}, manifest {found.sha256}: signed by {', '.join(signed)}")
     if len(signed) < found.keys.threshold:
         print_note(f"{found.keys.threshold - len(signed)} more must sign")
+    else:
+        print_note("next: copy the folder to a stick as it is, beside whatever else is there")
 
 
 @kit.command("allow-older")
@@ -244,22 +248,20 @@ def verify(
 @act("kit.change")
 @click.pass_obj
 def install(config: Config, folder: Path, code: str | None, prefix: Path | None) -> None:
-    """Install a kit beside what runs, try it there, then switch to it."""
+    """Install the kit in FOLDER beside what runs, try it there, then switch to it."""
     from appliance.core.record import recorded
     from appliance.kit.install import install as install_kit
-    from appliance.kit.install import set_name
-    from appliance.kit.slots import read_trust
+    from appliance.kit.install import manifest_hash, set_name
     from appliance.wiring import open_audit
 
     place = _place(config, prefix)
 
     def type_code() -> str:
-        return code or ask_secret("code of the keys, from the paper")
+        return code or str(click.prompt("Code of the keys, from the paper", err=True))
 
     with open_audit(config) as audit, recorded(audit, "kit.install", {}) as outcome:
         active = install_kit(folder, place, print_progress, type_code)
-        trust = read_trust(place)
-        outcome |= {"kit": active.version, "manifest": trust.sha256 if trust else ""}
+        outcome |= {"kit": active.version, "manifest": manifest_hash(place, active)}
     print_progress("")
     print_line(f"kit {active.version} is installed; {place.launcher} starts it")
     brought = set_name(active.version)
@@ -312,19 +314,20 @@ def rollback(config: Config, prefix: Path | None, yes: bool) -> None:
     """Run the version before this one again. The record and the settings stay as they are."""
     from appliance.core.record import recorded
     from appliance.kit.install import refuse_unusable_before
-    from appliance.kit.slots import go_back
+    from appliance.kit.slots import Active, go_back
     from appliance.wiring import open_audit
 
     if not yes:
         click.confirm("Run the version before this one?", abort=True, err=True)
     place = _place(config, prefix)
     refuse_unusable_before(place)
+    active: Active | None = None
     try:
         with open_audit(config) as audit, recorded(audit, "kit.rollback", {}) as outcome:
             active = go_back(place)
             outcome["kit"] = active.version
     except AuditError as exc:  # which may be why one wants to go back
-        active = go_back(place)
+        active = active or go_back(place)
         print_note(f"note: this is not in the record: {exc.message}")
     print_line(f"kit {active.version} runs from now on")
 

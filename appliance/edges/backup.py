@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from appliance import __version__
-from appliance.config import Config
+from appliance.config import HOME_VARIABLE, Config, load_config
 from appliance.edges.audit_aside import CHECKPOINT_FILE, JOURNALS, LOG_FILE
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_sqlite import connect
@@ -165,17 +165,21 @@ def _stage(config: Config, log: AuditDatabase, staging: Path) -> str:
                 copy_database(path, target)
             else:
                 shutil.copyfile(path, target)
-    for index in {config.own_index, config.index_folder}:
-        if not config.index_server and (index / INDEX_MANIFEST).exists():
-            make_private_folder((staging / index.relative_to(config.home)).parent)
-            copy_guidelines(index, staging / index.relative_to(config.home))
-    for path in config.index_folder.parent.glob("*.json") if config.guidelines else ():
-        shutil.copyfile(path, staging / path.relative_to(config.home))
     for name in BY_HAND:
         if (config.home / name).is_dir():
             shutil.copytree(config.home / name, staging / name)
         elif (config.home / name).exists():
             shutil.copyfile(config.home / name, staging / name)
+    # The set that these settings name, whichever is put in use meanwhile.
+    named = load_config({HOME_VARIABLE: str(staging)}, {}).guidelines
+    config = replace(config, guidelines=named)
+    for index in {config.own_index, config.index_folder}:
+        if not config.index_server and (index / INDEX_MANIFEST).exists():
+            make_private_folder((staging / index.relative_to(config.home)).parent)
+            copy_guidelines(index, staging / index.relative_to(config.home))
+    for path in config.index_folder.parent.glob("*.json") if config.guidelines else ():
+        make_private_folder((staging / path.relative_to(config.home)).parent)
+        shutil.copyfile(path, staging / path.relative_to(config.home))
     target = staging / "log"
     target.mkdir(mode=0o700)
     checkpoint = log.sign("export")

@@ -2,9 +2,10 @@
 
 It is unpacked beside what is there, its log is proved against the backup's own checkpoint, and
 then folders change places by renaming, the log last. What was there is set aside, never deleted;
-a switch that a crash cut short is done by restoring once more. A restored log goes on from the
-entry it was backed up at: where the original goes on, too, there are two logs of one name, and
-every checkpoint made of the original after the backup shows it.
+a switch that a crash cut short is done by restoring once more, and until then no log is begun
+where one may have been. A restored log goes on from the entry it was backed up at: where the
+original goes on, too, there are two logs of one name, and every checkpoint made of the original
+after the backup shows it.
 """
 
 import os
@@ -14,9 +15,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.config import HOME_VARIABLE, load_config
 from appliance.core.checkpoint import read_checkpoint
 from appliance.core.log_check import Witness
-from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE
+from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, UNPACKING
 from appliance.edges.audit_reader import AuditReader
 from appliance.edges.audit_runs import Turn, live_runs
 from appliance.edges.backup_file import (
@@ -29,17 +31,15 @@ from appliance.edges.backup_file import (
     read_through,
 )
 from appliance.edges.sealed_file import SealedReader
-from appliance.errors import AuditError, BackupError
+from appliance.errors import AuditError, BackupError, ConfigError
 from appliance.private_files import make_private_folder, sync_folder
 
-UNPACKING = ".restore-"
-"""Begins the name of the folder in which a backup is unpacked."""
 SET_ASIDE = "before-restore-"
 """Begins the name of the folder with what was there before."""
-PARTS = ("cases", "users", "index", *BY_HAND, "log")
+PARTS = ("cases", "users", "index", "guidelines", *BY_HAND, "log")
 """Of the home, in the order in which they change places."""
-SHELVES = ("releases", "guidelines")
-"""What is in a folder of these changes places alone: what else is there may be in no backup."""
+RELEASES = "releases"
+"""Each of these changes places alone: the others may be in no backup."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def restore_backup(
             try:
                 _unpack(backup, file, unpacked)
                 entries = _prove(unpacked / "log", manifest, file)
+                _refuse_unusable_settings(unpacked, manifest)
                 aside = home / (SET_ASIDE + at.partition(".")[0].replace(":", "-"))
                 _switch(unpacked, home, aside)
             finally:
@@ -146,10 +147,21 @@ def _prove(log: Path, manifest: Manifest, file: Path) -> int:
     return found.entries
 
 
+def _refuse_unusable_settings(unpacked: Path, manifest: Manifest) -> None:
+    """Raises: BackupError when this program would not start with them."""
+    try:
+        load_config({HOME_VARIABLE: str(unpacked)}, {})
+    except ConfigError as exc:
+        raise BackupError(
+            f"the backup's settings cannot be used here: {exc.message}",
+            f"restore it with the appliance's version {manifest.version}; nothing was changed",
+        ) from exc
+
+
 def _switch(unpacked: Path, home: Path, aside: Path) -> None:
     """Raises: OSError, and everything is where it was; AuditError."""
     moves = [(home / part, aside / part, unpacked / part) for part in PARTS]
-    for one in sorted(path for kept in SHELVES for path in (unpacked / kept).glob("*")):
+    for one in sorted((unpacked / RELEASES).glob("*")):
         place = one.relative_to(unpacked)
         moves.insert(0, (home / place, aside / place, one))
     log = home / "log"

@@ -1,8 +1,8 @@
 """Installing a kit beside what runs, trying it there, and switching to it at one stroke.
 
 Standard library only: at the first install it runs from the stick, later from the installed
-version. Until the switch nothing that runs is touched; a kill at any time leaves the old version,
-and the next install clears away what was left.
+version. Until the switch nothing that runs is touched; a kill at any time leaves the old version.
+The next start clears away a copy of the cases that was left, the next install the rest.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from appliance.errors import ApplianceError, KitError
 from appliance.kit.slots import (
     GOOD,
     NONE,
+    TRIAL_DATA,
     UNTRIED,
     Active,
     Place,
@@ -78,6 +80,7 @@ KEPT = "before-update"
 """In the home: databases and settings as they were before the last update."""
 KEPT_FOLDERS = ("log", "users", INDEX)
 """And the guideline set in use. Cases are not among them: what is purged must be gone."""
+CASES = "cases"
 SET = "set.json"
 """In a guideline set's folder: which kit brought it, and the hash of what it brought."""
 SET_FOLDER = re.compile(r"kit-[0-9]+")
@@ -99,26 +102,32 @@ def install(folder: Path, place: Place, say: Say, type_code: TypeCode) -> Active
         refuse_old(kit, trust)
         python = refuse_unfit(kit)
         before = read_active(place)
-        clear_slots(place)
         slot = f"{kit.version}-{secrets.token_hex(4)}"
+        after = Active(slot, _to_go_back_to(before, kit.version), UNTRIED if before else GOOD)
         try:
+            clear_slots(place)
             _fill(kit, place, slot, python, before, say)
             if trust is None or kit.version >= trust.version:
                 write_trust(place, Trust(kit.keys, kit.version, kit.sha256))
             write_launcher(place)
-        except OSError as exc:
-            shutil.rmtree(place.slots / slot, ignore_errors=True)
+            write_active(place, after)
+        except BaseException as exc:
+            if read_active(place) != after:
+                shutil.rmtree(place.slots / slot, ignore_errors=True)
+            if not isinstance(exc, OSError):
+                raise
             raise KitError(
                 f"the kit could not be installed ({exc})",
                 "make room, check the folders' permissions, then install again",
             ) from exc
-        except BaseException:
-            shutil.rmtree(place.slots / slot, ignore_errors=True)
-            raise
-        after = Active(slot, _to_go_back_to(before, kit.version), UNTRIED if before else GOOD)
-        write_active(place, after)
-        clear_slots(place)
+        with suppress(OSError):  # the next install clears them
+            clear_slots(place)
     return after
+
+
+def manifest_hash(place: Place, active: Active) -> str:
+    """Of the kit that a version came with."""
+    return _hash(place.slots / active.current / "kit" / MANIFEST)
 
 
 def keys_by_code(folder: Path, code: str) -> KeyList:
@@ -362,17 +371,20 @@ def _try(place: Place, slot: str, aside: Sequence[Path]) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _kept_folders(home: Path) -> list[str]:
+    used = set_in_use(home)
+    return [*KEPT_FOLDERS, f"{GUIDELINES}/{used}"] if used else [*KEPT_FOLDERS]
+
+
 def _keep_data(place: Place, before: Active | None, slot: str, say: Say) -> None:
     """Copy the databases by SQLite's own backup; see that the new version works on another such
     copy, and that the old one can still read it afterwards. Raises: KitError."""
-    kept_folders = [*KEPT_FOLDERS]
-    if used := set_in_use(place.home):
-        kept_folders.append(f"{GUIDELINES}/{used}")
-    folders = [*kept_folders, "cases"]
+    kept_folders = _kept_folders(place.home)
+    folders = [*kept_folders, CASES]
     if not any((place.home / name).exists() for name in folders):
         return
     say("keeping a copy of the record, and trying the new version on another")
-    trial = place.slots / slot / "trial-data"
+    trial = place.slots / slot / TRIAL_DATA
 
     def work_on_it(version: str, failed: str) -> None:
         python = str(place.python(version))
@@ -519,8 +531,11 @@ def _under(kit: Kit, folder: str) -> list[KitFile]:
 
 
 def _refuse_little_room(kit: Kit, place: Place, copied: Sequence[KitFile]) -> None:
+    kept_folders = _kept_folders(place.home)
     data_bytes = sum(file.size_bytes for file in copied if _is_data(file))
+    data_bytes += _size_bytes(place.home, kept_folders)
     program_bytes = sum(file.size_bytes for file in copied if not _is_data(file))
+    program_bytes += _size_bytes(place.home, [*kept_folders, CASES])
     wanted = {place.slots: program_bytes + kit.unpacked_bytes}
     home = next(folder for folder in (place.home, *place.home.parents) if folder.exists())
     if home.stat().st_dev == place.slots.stat().st_dev:
@@ -535,6 +550,16 @@ def _refuse_little_room(kit: Kit, place: Place, copied: Sequence[KitFile]) -> No
                 f"{free_bytes / 1e9:.2f} GB free",
                 "make room, or give --prefix or APPLIANCE_HOME on a larger disk",
             )
+
+
+def _size_bytes(home: Path, folders: Sequence[str]) -> int:
+    """Of all files in these folders, of which `_keep_data` makes copies."""
+    size_bytes = 0
+    for path in (path for name in folders for path in (home / name).rglob("*")):
+        with suppress(FileNotFoundError):  # a database's journal comes and goes
+            status = path.lstat()
+            size_bytes += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return size_bytes
 
 
 def _to_go_back_to(before: Active | None, version: int) -> str:
@@ -609,7 +634,8 @@ def main() -> int:
         say(f"error: {exc.message}\nhint: {exc.hint}")
         return exc.exit_code
     except (KeyboardInterrupt, EOFError):
-        say("stopped: nothing was changed")
+        running = read_active(place)
+        say(f"stopped; {f'version {running.version} runs' if running else 'nothing is installed'}")
         return 130
     program = [str(place.python(active.current)), "-I", "-m", "appliance"]
     brought = set_name(active.version)
@@ -619,6 +645,7 @@ def main() -> int:
     try:
         _run([*program, "kit", "note", "installed"], "the record could not be written", place.home)
         if is_first and (place.home / GUIDELINES / brought).exists():
+            say("putting its guidelines in use")
             failed = (
                 f"its guidelines are not in use yet, see `appliance guidelines activate {brought}`"
             )

@@ -27,6 +27,8 @@ from appliance.kit.verify import PRODUCT, KeyList, read_keys
 
 NONE = "-"
 GOOD, UNTRIED = "good", "0"
+TRIAL_DATA = "trial-data"
+"""In the folder of a version that is being installed: a copy of the home's data, cases included."""
 ACTIVE_LINE = re.compile(r"([0-9]+-[0-9a-f]{8}) ([0-9]+-[0-9a-f]{8}|-) (good|[0-9])\n")
 
 LAUNCHER = """\
@@ -40,6 +42,9 @@ read -r current previous state < "$lib/active" || {
   echo "hint: install it again from its USB stick" >&2
   exit 3
 }
+for left in "$lib"/slots/*/@TRIAL@; do # a copy of the cases, if an update was killed
+  [ -d "$left" ] && flock -n "$lib/slots" rm -rf "$left"
+done
 python=$lib/slots/$current/venv/bin/python
 [ -x "$python" ] || {
   echo "error: the Python that the appliance was installed with is gone: $python" >&2
@@ -213,7 +218,7 @@ def write_launcher(place: Place) -> None:
     """The command and the desktop entry, if they are not there as they should be."""
     quoted = str(place.lib).replace("'", "'\\''")
     for path, text, mode in (
-        (place.launcher, LAUNCHER.replace("@LIB@", quoted), 0o755),
+        (place.launcher, LAUNCHER.replace("@LIB@", quoted).replace("@TRIAL@", TRIAL_DATA), 0o755),
         (place.desktop_entry, DESKTOP.replace("@LAUNCHER@", str(place.launcher)), 0o644),
     ):
         if not path.is_file() or path.read_bytes() != text.encode():

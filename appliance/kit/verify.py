@@ -61,6 +61,7 @@ CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_CHARACTERS = 24
 
 COPY_AGAIN = "get the kit again from those who made it; do not use this stick"
+STRANGE = f"if a computer left it there, as .DS_Store, delete it; else {COPY_AGAIN}"
 Say = Callable[[str], None]
 Progress = Callable[[int], None]
 """Told how many bytes more were read."""
@@ -262,10 +263,15 @@ def is_code(typed: str, text: bytes) -> bool:
 
 
 def contents(folder: Path) -> dict[str, int]:
-    """Every file under `folder`, with its size. Raises: KitError when there is anything that is
-    neither a plain file nor a folder, or that no kit would hold."""
+    """Every file under `folder`, with its size. Raises: KitError when it holds no kit, or anything
+    that is neither a plain file nor a folder, or that no kit would hold."""
     found: dict[str, int] = {}
     try:
+        if not (folder / MANIFEST).is_file():
+            raise KitError(
+                f"there is no kit in this folder: {folder}",
+                f"give the folder that holds {MANIFEST} and install.sh",
+            )
         for path, status in _walk(folder, ""):
             if not stat.S_ISREG(status.st_mode):
                 raise KitError(f"the kit holds something that is no file: {path}", COPY_AGAIN)
@@ -351,7 +357,7 @@ def _walk(folder: Path, above: str) -> Iterator[tuple[str, os.stat_result]]:
             try:
                 safe_path(path)
             except ValueError as exc:
-                raise KitError(f"the kit is not as it was made: {exc}", COPY_AGAIN) from exc
+                raise KitError(f"the kit is not as it was made: {exc}", STRANGE) from exc
             if entry.name.casefold() in clashes:
                 raise KitError(f"two names differ only in case: {path}", COPY_AGAIN)
             clashes.add(entry.name.casefold())
@@ -373,7 +379,7 @@ def _refuse_strangers(kit: Kit, there: Mapping[str, int]) -> None:
         if path.casefold() not in known | UNNAMED:
             raise KitError(
                 f"the kit holds a file that its manifest does not name: {kit.folder / path}",
-                COPY_AGAIN,
+                STRANGE,
             )
 
 

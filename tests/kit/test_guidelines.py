@@ -1,9 +1,14 @@
 """Guidelines that a kit brings answer when two people say so, and the clinic's own go along."""
 
+import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +113,86 @@ def test_what_is_both_the_clinics_and_a_kits_outlives_that_kit(clinic: Config) -
     }  # fmt: skip
 
 
+def test_what_the_clinic_states_of_a_document_goes_along_to_a_set_that_has_it(
+    clinic: Config, texts: dict[str, Path]
+) -> None:
+    again = ["guidelines", "add", str(texts["shared"]), "--superseded-by"]
+    assert run([*again, "the chart of 2027"]) == 0
+    activate_guidelines(clinic, "kit-7")
+    assert stated(clinic, "Fever chart") == "superseded by the chart of 2027"
+    assert run([*again, "the chart of 2028"]) == 0
+    activate_guidelines(in_force(clinic), OWN)
+    assert stated(clinic, "Fever chart") == "superseded by the chart of 2028"
+
+
+def stated(config: Config, title: str) -> str:
+    with open_guidelines(in_force(config)) as index:
+        (found,) = (one for one in index.documents() if one.title == title)
+    return found.notes[-1]
+
+
+@pytest.mark.parametrize("removed_before", [False, True])
+def test_a_kits_document_that_the_clinic_adds_itself_outlives_that_kit(
+    clinic: Config, texts: dict[str, Path], *, removed_before: bool
+) -> None:
+    activate_guidelines(clinic, "kit-7")
+    if removed_before:
+        with open_guidelines(in_force(clinic)) as index:
+            (first,) = (one for one in index.documents() if one.title.endswith("first edition"))
+        assert run(["guidelines", "remove", "--yes", first.document_id]) == 0
+    assert run(["guidelines", "add", str(texts["first"])]) == 0
+    activate_guidelines(in_force(clinic), "kit-8")
+    assert titles(clinic) == {
+        "Ward rules", "Fever chart",
+        "National guideline, first edition", "National guideline, second edition",
+    }  # fmt: skip
+    activate_guidelines(in_force(clinic), OWN)
+    assert "National guideline, first edition" in titles(clinic)
+
+
+def test_the_set_of_a_first_install_goes_and_what_the_clinic_added_stays(
+    clinic: Config, texts: dict[str, Path]
+) -> None:
+    """Where nothing answers yet, the installer puts the kit's set in use."""
+    shutil.rmtree(clinic.own_index)
+    assert run(["guidelines", "activate", "kit-7"]) == 0
+    assert titles(clinic) == {"National guideline, first edition", "Fever chart"}
+    assert run(["guidelines", "add", str(texts["ours"])]) == 0
+    assert run(["guidelines", "activate", "kit-8"]) == 0
+    assert titles(clinic) == {"National guideline, second edition", "Ward rules"}
+
+
+def test_a_set_that_was_named_by_hand_takes_nothing_until_it_is_activated(
+    clinic: Config, texts: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clinic.home / "settings.toml").write_text('guidelines = "kit-7"\n')
+    assert run(["guidelines", "add", str(texts["ours"])]) == 1
+    assert "never made ready" in capsys.readouterr().err
+    with pytest.raises(GuidelineError, match="never made ready") as refused:
+        activate_guidelines(in_force(clinic), "kit-8")
+    assert "activate kit-7" in refused.value.hint
+    activate_guidelines(in_force(clinic), "kit-7")
+    assert "Ward rules" in titles(clinic)
+    activate_guidelines(in_force(clinic), "kit-8")
+    assert titles(clinic) == {
+        "Ward rules", "Fever chart", "National guideline, second edition",
+    }  # fmt: skip
+
+
+def test_nothing_is_added_to_or_taken_from_a_set_that_was_left(
+    clinic: Config, texts: dict[str, Path]
+) -> None:
+    """By a command that read the settings before the switch, wherever it is killed."""
+    activate_guidelines(clinic, "kit-7")
+    with open_guidelines(clinic) as index:
+        before = index.content()
+        with pytest.raises(GuidelineError, match="put in use meanwhile: kit-7"):
+            index.add(texts["first"], title=None, edition=None)
+        with pytest.raises(GuidelineError, match="put in use meanwhile: kit-7"):
+            index.remove(before.documents[0])
+        assert index.content() == before
+
+
 def test_what_is_added_and_removed_meanwhile_goes_along(
     clinic: Config, texts: dict[str, Path]
 ) -> None:
@@ -149,6 +234,77 @@ def test_an_activation_cut_short_is_done_by_doing_it_again(clinic: Config) -> No
     with made_ready(clinic, "kit-8"):
         pass
     assert titles(clinic) == {"Ward rules", "Fever chart"}
+    activate_guidelines(clinic, "kit-8")
+    assert "Ward rules" in titles(clinic)
+
+
+ACTIVATE_AND_DIE = """
+import os, signal, sys
+from appliance.cli.main import run
+act, place = sys.argv[1:]
+def watch(event, arguments):
+    if event == act and any(place in str(one) for one in arguments[:2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+run(["guidelines", "activate", "kit-8"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "place"),
+    [
+        ("os.rename", "kit-8/index/manifest.json"),  # the kit's document is not yet in
+        ("os.rename", "kit-8/holds.json"),
+        ("open", "kit-8/index/documents"),  # pages of the clinic's document
+        ("os.rename", "home/settings.toml"),
+    ],
+)
+def test_a_set_half_made_ready_is_not_used_and_made_whole_by_the_next_activation(
+    clinic: Config, tmp_path: Path, act: str, place: str
+) -> None:
+    import pymupdf  # with the tests that make a PDF only
+
+    new_document: Any = pymupdf.open
+    document = new_document()
+    page = document.new_page()
+    page.insert_text((72, 100), "Ward plan", fontsize=16)
+    page.insert_text((72, 140), "The ward has twelve beds and one side room.")
+    document.save(tmp_path / "plan.pdf")
+    add(clinic, tmp_path / "plan.pdf")
+    command = [sys.executable, "-c", ACTIVATE_AND_DIE, act, place]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    own = {"Ward rules", "Fever chart", "Ward plan"}
+    assert in_force(clinic).guidelines == "" and titles(clinic) == own
+    activate_guidelines(in_force(clinic), "kit-8")
+    assert titles(clinic) == {*own, "National guideline, second edition"}
+    with open_guidelines(in_force(clinic)) as index:
+        (plan,) = (one for one in index.documents() if one.title == "Ward plan")
+        assert index.page_picture(plan.document_id, 1)
+
+
+ACTIVATE_WHILE_ANOTHER_ADDS = """
+import shutil, sys
+from pathlib import Path
+from appliance.cli.main import run
+home = Path(sys.argv[1])
+def watch(event, arguments):
+    if event == "os.rename" and "kit-8/holds.json" in str(arguments[1]):
+        shutil.copytree(home / "added", home / "index", dirs_exist_ok=True)
+sys.addaudithook(watch)
+sys.exit(run(["guidelines", "activate", "kit-8"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_first_document_that_is_added_meanwhile_is_not_left_behind(clinic: Config) -> None:
+    """Of a clinic that had none: there was no index yet that could be held."""
+    clinic.own_index.rename(clinic.home / "added")
+    command = [sys.executable, "-c", ACTIVATE_WHILE_ANOTHER_ADDS, str(clinic.home)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "added meanwhile" in refused.stderr
+    assert in_force(clinic).guidelines == ""
     activate_guidelines(clinic, "kit-8")
     assert "Ward rules" in titles(clinic)
 
@@ -221,6 +377,37 @@ def test_a_backup_brings_the_set_in_use_and_the_clinics_own(clinic: Config, tmp_
     activate_guidelines(there, OWN)
     assert titles(there) == {"Ward rules", "Fever chart"}
     assert not (other / "guidelines" / "kit-8").exists(), "what is not in use is not in a backup"
+
+
+def test_a_backup_brings_the_set_that_its_settings_name(clinic: Config, tmp_path: Path) -> None:
+    """Though it is made with settings that were read before another set was put in use."""
+    activate_guidelines(clinic, "kit-7")
+    with open_audit(clinic) as log:
+        file = make_backup(clinic, log, tmp_path / "a.backup", "words", AT, [], CHEAP).file
+    other = tmp_path / "other"
+    restore_backup(file, "words", other, AT)
+    there = load_config({"APPLIANCE_HOME": str(other)}, {})
+    assert there.guidelines == "kit-7"
+    assert titles(there) == titles(clinic)
+
+
+def test_sets_that_the_backup_lacks_are_set_aside(
+    clinic: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with open_audit(clinic) as log:
+        file = make_backup(clinic, log, tmp_path / "a.backup", "words", AT, [], CHEAP).file
+    activate_guidelines(clinic, "kit-7")
+    monkeypatch.setattr("sys.stdin", io.StringIO("words\n"))
+    assert run(["restore", str(file), "--yes", "--replace"]) == 0
+    said = capsys.readouterr()
+    assert "sets that the backup lacks, kit-7, kit-8: " in said.err
+    aside = Path(said.out.splitlines()[-1].removeprefix("what was there is in "))
+    assert titles(clinic) == {"Ward rules", "Fever chart"}
+    assert set_names(clinic) == [OWN]
+    assert set_names(Config(aside)) == [OWN, "kit-7", "kit-8"]
 
 
 def test_nothing_is_noted_that_is_not_so(home: Path) -> None:

@@ -4,19 +4,28 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from errno import ENOSPC
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from appliance.errors import KitError
+from appliance.cli.main import run
+from appliance.config import Config
+from appliance.core.entry import Entry
+from appliance.edges.audit_db import AuditDatabase
+from appliance.errors import AuditError, KitError
 from appliance.kit import install as installing
 from appliance.kit import signing
 from appliance.kit.install import copy_data, install, refuse_unusable_before
 from appliance.kit.slots import (
     NONE,
     Active,
+    Place,
+    alone,
     go_back,
     read_active,
     read_trust,
@@ -24,6 +33,8 @@ from appliance.kit.slots import (
     uninstall,
     write_active,
 )
+from appliance.kit.verify import MANIFEST
+from appliance.wiring import read_audit
 from tests.kit.stub_kits import Bench, imprint
 
 
@@ -89,6 +100,44 @@ def test_a_version_that_cannot_read_the_record_is_never_switched_to(bench: Bench
     assert started(bench).stdout == "version 1\n"
 
 
+def test_a_copy_of_the_cases_that_a_killed_update_left_goes_at_the_next_start(
+    bench: Bench,
+) -> None:
+    put(bench, bench.kit(1))
+    left = bench.place.slots / "2-0badcafe" / "trial-data"
+    (left / "cases").mkdir(parents=True)
+    with alone(bench.place):  # an update that is under way keeps its own
+        assert started(bench).stdout == "version 1\n"
+        assert (left / "cases").exists()
+    assert started(bench).stdout == "version 1\n"
+    assert not left.exists()
+
+
+def test_a_disk_that_is_full_at_the_switch_leaves_the_old_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bench, bench.kit(1))
+    slots = {*bench.place.slots.iterdir()}
+
+    def full(place: Place, active: Active) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(installing, "write_active", full)
+    with pytest.raises(KitError, match="No space left"):
+        put(bench, bench.kit(2))
+    assert {*bench.place.slots.iterdir()} == slots
+    assert started(bench).stdout == "version 1\n"
+
+
+def test_the_copies_of_the_data_are_counted_before_anything_is_copied(bench: Bench) -> None:
+    put(bench, bench.kit(1))
+    (bench.place.home / "cases").mkdir(parents=True)
+    with (bench.place.home / "cases" / "cases.db").open("wb") as file:
+        file.truncate(1 << 43)  # sparse
+    with pytest.raises(KitError, match="the kit needs 879"):
+        put(bench, bench.kit(2))
+
+
 def test_a_version_that_cannot_read_the_record_can_be_replaced(bench: Bench) -> None:
     put(bench, bench.kit(1, fails_data=True))
     (bench.place.home / "log").mkdir(parents=True)
@@ -124,6 +173,30 @@ def test_a_first_command_that_changes_what_runs_has_the_last_word(bench: Bench) 
     assert line.read_text() == "another line\n"
 
 
+def test_going_back_is_done_once_where_its_record_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Done twice it would be undone."""
+    put(bench, bench.kit(1))
+    put(bench, bench.kit(2))
+    bench.place.home.mkdir(exist_ok=True)
+    (bench.place.home / "settings.toml").touch()
+    append = AuditDatabase.append
+
+    def full_at_the_end(log: AuditDatabase, kind: str, body: Mapping[str, Any]) -> Entry:
+        if kind == "kit.rollback.done":
+            raise AuditError("the audit log cannot be written", "free disk space")
+        return append(log, kind, body)
+
+    monkeypatch.setattr(AuditDatabase, "append", full_at_the_end)
+    monkeypatch.setenv("APPLIANCE_HOME", str(bench.place.home))
+    assert run(["kit", "rollback", "--yes", "--prefix", str(bench.place.prefix)]) == 0
+    said = capsys.readouterr()
+    assert "not in the record" in said.err and "kit 1 runs from now on" in said.out
+    active = read_active(bench.place)
+    assert active is not None and active.version == 1
+
+
 def test_a_version_that_never_started_is_not_gone_back_to(bench: Bench) -> None:
     first = put(bench, bench.kit(1))
     put(bench, bench.kit(2, cannot_start=True))
@@ -155,6 +228,20 @@ def test_an_older_kit_needs_leave_that_two_sign(bench: Bench) -> None:
     assert put(bench, old).version == 1
     trust = read_trust(bench.place)
     assert trust is not None and trust.version == 2, "the next older kit needs leave of its own"
+
+
+def test_the_record_of_an_older_kit_names_its_own_manifest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = bench.kit(1)
+    put(bench, bench.kit(2))
+    for name in ("anna", "chong"):
+        signing.allow_older(signing.read_to_sign(old), bench.key(name), str)
+    monkeypatch.setenv("APPLIANCE_HOME", str(bench.place.home))
+    assert run(["kit", "install", str(old), "--prefix", str(bench.place.prefix)]) == 0
+    with read_audit(Config(bench.place.home)) as log:
+        (body,) = [entry.body for entry in log.entries() if entry.kind == "kit.install.done"]
+    assert body == {"kit": 1, "manifest": sha256((old / MANIFEST).read_bytes()).hexdigest()}
 
 
 def test_leave_for_one_kit_does_not_serve_another(bench: Bench) -> None:

@@ -14,6 +14,7 @@ import pytest
 from appliance.errors import KitError
 from appliance.kit import signing
 from appliance.kit.build import Wanted, build_kit
+from appliance.kit.install import keys_by_code
 from appliance.kit.verify import (
     MANIFEST,
     SIGNATURES,
@@ -176,6 +177,16 @@ def test_what_the_manifest_does_not_name_is_refused(
     add(folder)
     with pytest.raises(KitError):
         verified(folder, bench)
+
+
+def test_a_folder_without_a_kit_is_said(bench: Bench) -> None:
+    bench.kit(7)
+    for read in (
+        lambda: open_kit(bench.folder, bench.keys),
+        lambda: keys_by_code(bench.folder, ""),
+    ):
+        with pytest.raises(KitError, match="no kit in this folder"):
+            read()
 
 
 def test_a_file_too_large_for_a_stick_travels_in_parts(bench: Bench) -> None:
