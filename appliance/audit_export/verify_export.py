@@ -8,7 +8,8 @@ from a source you trust, not from the export you doubt. It checks
 - that the checkpoint is signed by the log's key (compare that key with the one written down when
   the appliance was installed, or hand it in with --key);
 - that every entry stands, unchanged, in the log that the checkpoint signs;
-- that what the table or the FHIR resources say is what the entries say;
+- that what the table says is what the entries say, and so with a FHIR resource's time, kind,
+  outcome, people, image and release; its other fields, which are codes of these, it does not read;
 - that the log only grew since each earlier checkpoint that left the machine, and since OLD.
 
 It cannot show that no entry was left out, unless all of the log was exported; and it cannot show
@@ -48,7 +49,7 @@ def main() -> int:
     except NotProved as exc:
         print("NOT PROVED:", ascii(str(exc))[1:-1])
         return 1
-    except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as exc:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, csv.Error) as exc:
         print("NOT PROVED: the export is damaged:", ascii(exc))
         return 1
     print("PROVED")
@@ -168,22 +169,55 @@ def unguarded(cell: str) -> str:
 
 def bundle(folder: Path) -> Iterator[tuple[int, bytes]]:
     whole = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     for one in whole["entry"]:
         event = one["resource"]
         text = event["entity"][-1]["detail"][0]["valueString"]
         entry = json.loads(text)
-        named = [
-            agent["who"]["identifier"] for agent in event["agent"] if "identifier" in agent["who"]
-        ]
-        is_same = (
-            event["recorded"] == entry["at"]
-            and event["subtype"][0]["code"] == entry["kind"]
-            and event["id"].rpartition("-")[2] == str(entry["seq"])
-            and (not entry["user"] or entry["user"] in [one["value"] for one in named])
-        )
-        if not is_same:
+        if not says(event, entry, about["key"].partition("+")[0]):
             raise NotProved(f"entry {entry['seq']}: the resource does not say what the entry says")
         yield entry["seq"], text.encode()
+
+
+LOG = "urn:clinic-appliance:audit:log"
+IDENTIFIED = {
+    "image": "urn:clinic-appliance:audit:image-mark",
+    "release": "urn:clinic-appliance:release:sha256",
+}
+NOBODY = {"display": "nobody signed in"}
+MEDIUM = {"display": "the medium that the export was written to"}
+BY_ITSELF = ("log.opened", "crash.found", "clock.setback", "setting.changed")
+FAILURES = {"failed": "4", "denied": "4", "interrupted": "8", "found": "8"}
+
+
+def says(event: dict[str, Any], entry: dict[str, Any], origin: str) -> bool:
+    """Whether a resource of the log `origin` has the time, kind, outcome, people, image and
+    release of its entry, and no others."""
+    kind, user, body = entry["kind"], entry["user"], entry["body"]
+    phase, error = kind.rpartition(".")[2], body.get("error")
+    outcome = "4" if error else FAILURES.get(phase, "0")
+    said = (None, None) if phase == "asked" else (outcome, str(error or phase))
+    appliance = {"identifier": {"system": LOG, "value": origin}}
+    person = {"identifier": {"system": LOG, "value": user}} if user else NOBODY
+    people = [agent["who"] for agent in event["agent"]]
+    requestors = [agent["who"] for agent in event["agent"] if agent["requestor"]]
+    objects = [entity["what"] for entity in event["entity"]]
+    return (
+        event["recorded"] == entry["at"]
+        and event["subtype"][0]["code"] == kind
+        and event["id"] == f"{origin.rpartition('/')[2]}-{entry['seq']}"
+        and (event.get("outcome"), event.get("outcomeDesc")) == said
+        and all(who in (appliance, person, MEDIUM) for who in people)
+        and all(set(agent) <= {"type", "who", "requestor", "network"} for agent in event["agent"])
+        and (not user or person in people)
+        and (requestors == [person] or (requestors == [appliance] and kind in BY_ITSELF))
+        and [what for what in objects if "identifier" in what]
+        == [
+            {"identifier": {"system": system, "value": body[name]}}
+            for name, system in IDENTIFIED.items()
+            if isinstance(body.get(name), str)
+        ]
+    )
 
 
 ENTRIES = {"jsonl": lines, "csv": table, "fhir": bundle}

@@ -101,10 +101,11 @@ def show(config: Config, seq: int, folder: Path | None) -> None:
 def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     """Prove every entry against every checkpoint, and name the first bad one.
 
-    What it cannot see: whoever may read signing.key can rewrite what no checkpoint outside this
-    machine covers, and cut off the newest entries up to it. So write down the code of `audit
-    checkpoint` on paper, or keep exports elsewhere, and hand them in with --checkpoint. Nor does
-    it show that an entry was true when it was written. The verification and its result are
+    What it cannot see: of what no checkpoint outside this machine covers, whoever may write to the
+    log's folder can cut off the newest entries, or put another log in its place, with another name
+    and key; whoever may also read signing.key can rewrite it. So write down the key and the code of
+    `audit checkpoint` on paper, or keep exports elsewhere, and hand them in with --checkpoint. Nor
+    does it show that an entry was true when it was written. The verification and its result are
     recorded, unless the log is too damaged to be written to.
     """
     from appliance.core.record import recorded
@@ -123,7 +124,8 @@ def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as
             print_note(f"this verification is not recorded: {exc.message}")
         found = log.verify([log.witness(given) for given in checkpoints])
         said = verification_json(found)
-        outcome |= {key: said[key] for key in ("entries", "first_bad", "covered", "archived")}
+        told = ("entries", "first_bad", "covered", "archived", "absent")
+        outcome |= {key: said[key] for key in told}
     if as_json:
         print_json(said)
     elif found.fault:
@@ -137,7 +139,8 @@ def verify(config: Config, checkpoints: tuple[str, ...], folder: Path | None, as
         print_line(f"{found.entries} entries, whole; newest {newest}")
         print_line(f"{found.checkpoints} checkpoints fit; the newest covers entry {found.covered}")
         if found.archived:
-            print_line(f"entries 1 to {found.archived} are archived")
+            absent = f"; {found.absent} of their texts are not here" if found.absent else ""
+            print_line(f"entries 1 to {found.archived} are archived{absent}")
     return AuditError.exit_code if found.fault else 0
 
 
@@ -152,6 +155,7 @@ def verification_json(found: "Verification") -> dict[str, Any]:
         "checkpoints": found.checkpoints,
         "covered": found.covered,
         "archived": found.archived,
+        "absent": found.absent,
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import click
 
+from appliance.cli.guard import free
 from appliance.cli.output import print_field, print_json, print_line
 from appliance.config import Config
 from appliance.core.health import worst_exit_code
@@ -15,6 +16,7 @@ MARKS = {"ok": "ok", "warn": "TO KNOW", "bad": "BAD"}
 @click.option("--full", is_flag=True, help="Prove every entry of the log.")
 @click.option("--offline", is_flag=True, help="Do the main job where there is no network, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@free
 @click.pass_obj
 def doctor(config: Config, full: bool, offline: bool, as_json: bool) -> int:
     """Look at clock, disk, permissions, log, guidelines, release, model and network silence.

@@ -35,7 +35,7 @@ RECORDED: dict[str, str] = {
     "user.recover": "an administrator got a new secret, by the sealed code or two people",
     "access": "denied: act, role and command; agreed: to which act, who and who second",
     # Pictures
-    "caption": "release, prompt, structure, image by its keyed mark, decision, passages, timings",
+    "caption": "release, prompt, structure, image by its keyed mark, decision, warnings, passages",
     "image": "opened: a picture was decoded; its keyed mark",
     "check": "a treatment was checked against a picture and the guidelines",
     # Cases

@@ -1,9 +1,10 @@
 """Checking a log: every entry against the tree, the tree against every checkpoint.
 
 One pass, entry by entry, whatever the log's length. What it cannot see: entries newer than the
-newest checkpoint that is kept outside the machine can be cut off or rewritten by whoever holds
-the signing key; what such a checkpoint covers cannot. A checkpoint kept beside the log helps
-against damage and against those who have no key, not against those who can replace the folder.
+newest checkpoint that is kept outside the machine can be cut off by whoever can write to the
+folder (the log then ends at an older checkpoint of its own) and rewritten by whoever also holds
+the signing key; what such a checkpoint covers cannot. Whoever can write to the folder can also put
+another log there whole, whose name and key are others.
 """
 
 import json

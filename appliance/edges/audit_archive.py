@@ -41,7 +41,9 @@ def archive_log(log: AuditDatabase, before: datetime) -> Archive | None:
         return None
     last -= 1
     log.append("log.archive.asked", {"before": before.isoformat()})
-    folder = log.folder / "archive" / f"{first:09}-{last:09}"
+    # Named after the log, too: beside it lie the archives of logs that were set aside.
+    name = f"{first:09}-{last:09}-{log.origin.rpartition('/')[2]}"
+    folder = log.folder / "archive" / name
     try:
         make_private_folder(folder.parent)
         partial = folder.parent / f".{folder.name}"

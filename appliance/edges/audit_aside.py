@@ -27,6 +27,8 @@ CHECKPOINT_FILE = "checkpoint"
 """The newest checkpoint, kept beside the database."""
 REASON_FILE = "reason"
 KEY_FILE = "signing.key"
+UNPACKING = ".restore-"
+"""Begins the name of the folder, beside the log's, in which a backup is unpacked."""
 
 
 def set_aside(folder: Path, at: str, reason: str) -> Path:

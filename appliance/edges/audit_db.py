@@ -34,7 +34,7 @@ from appliance.edges.audit_aside import (
     set_aside,
 )
 from appliance.edges.audit_keys import SigningKey, is_signature
-from appliance.edges.audit_reader import AuditReader, missing_log, origin_of
+from appliance.edges.audit_reader import AuditReader, is_lost, missing_log, origin_of
 from appliance.edges.audit_runs import Run, Turn, dead_runs, live_runs
 from appliance.edges.audit_sqlite import SCHEMA, connect, is_chain, tables
 from appliance.errors import AuditError
@@ -166,7 +166,7 @@ class AuditDatabase(AuditReader):
 
     def _open_for_writing(self) -> None:
         is_new = not self.path.exists() or not self.path.stat().st_size
-        if is_new and (self.folder / CHECKPOINT_FILE).exists():
+        if is_new and is_lost(self.folder):
             raise missing_log(self.folder)
         if not is_new:
             connection = connect(self.path)

@@ -17,7 +17,7 @@ from appliance.core.checkpoint import Checkpoint, is_signed, read_checkpoint, re
 from appliance.core.entry import Entry
 from appliance.core.log_check import Fault, Row, Witness, entry_in, first_fault
 from appliance.core.merkle import HASH_BYTES, consistency_proof, inclusion_proof, root
-from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, changed_since
+from appliance.edges.audit_aside import CHECKPOINT_FILE, LOG_FILE, UNPACKING, changed_since
 from appliance.edges.audit_keys import is_signature
 from appliance.edges.audit_runs import Turn
 from appliance.edges.audit_sqlite import connect, is_chain, tables
@@ -30,6 +30,7 @@ ENTRIES_FILE = "entries.jsonl"
 FIRST = -(1 << 63)
 """No entry of ours is numbered below 1, but somebody else's may be."""
 NONE_ARCHIVED = (1 << 63, b"")
+ARCHIVING = "log.archive.done"
 
 KEEP = "keep the folder as it is and tell the person who keeps the log"
 
@@ -47,6 +48,8 @@ class Verification:
     """The newest entry that a checkpoint covers."""
     archived: int
     """The oldest entries whose texts are in archives."""
+    absent: int
+    """How many of these archives' texts are not here; their hashes are, and were proved."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,22 @@ class AuditReader:
         return Witness(said.size, f"checkpoint in {given}", said.root)
 
     def archived(self) -> int:
-        """The last entry whose text was archived; 0 when none was."""
+        """The last entry whose text was archived, as the newest entry that tells of an archive has
+        it; 0 when none was. That entry is never itself in an archive: it would not be the newest.
+        """
+        if not self._archive_rows_end():
+            return 0
+        with self._reading():
+            told = self._db.conn.execute(
+                "SELECT seq, CAST(text AS BLOB), hashes FROM entry WHERE instr(text, ?)"
+                " ORDER BY seq DESC",
+                [f'"kind":"{ARCHIVING}"'],
+            )
+            ends = (_archived_by(Row(*row)) for row in told)
+            return next(filter(None, ends), 0)
+
+    def _archive_rows_end(self) -> int:
+        """The last entry that the table of archives names; unlike an entry it proves nothing."""
         with self._reading():
             (last,) = self._db.conn.execute("SELECT max(last) FROM archive").fetchone()
             return int(last or 0)
@@ -221,9 +239,9 @@ class AuditReader:
         checkpoints can be read.
         """
         kept = [*self.checkpoints(), *self._beside()]  # first: the log may grow meanwhile
-        size, archived = self.size(), self.archived()
+        size, rows_end, archived = self.size(), self._archive_rows_end(), self.archived()
         known = list(witnesses)
-        fault = None
+        fault, absent = None, 0
         for one in kept:
             witness = self._kept_witness(one)
             if witness is None:
@@ -232,32 +250,43 @@ class AuditReader:
                 break
             known.append(witness)
         if fault is None:
-            fault = self._first_fault(known, size, archived)
+            fault, absent = self._first_fault(known, size, archived)
+        if fault is None and rows_end > archived:
+            said = f"entries {archived + 1} to {rows_end} are said to be archived"
+            fault = Fault(archived + 1, archived + 1, f"{said}, and no entry says so")
         newest = next(self.entries(size, size), None) if size and not fault else None
         covered = max((witness.size for witness in known), default=0)
-        return Verification(size, newest, fault, len(known), covered, archived)
+        return Verification(size, newest, fault, len(known), covered, archived, absent)
 
-    def _first_fault(self, witnesses: Sequence[Witness], size: int, archived: int) -> Fault | None:
-        read = 0
+    def _first_fault(
+        self, witnesses: Sequence[Witness], size: int, archived: int
+    ) -> tuple[Fault | None, int]:
+        """And how many texts were not here."""
+        read = absent = 0
 
         def counted() -> Iterator[Row]:
-            nonlocal read
+            nonlocal read, absent
             for row in self.rows(last=size):
                 read = row.seq
+                absent += row.text is None
                 yield row
 
         try:
             fault = first_fault(counted(), self.origin, witnesses, archived)
         except AuditError as exc:
-            return Fault(read + 1, read + 1, f"entry {read + 1} cannot be read: {exc.message}")
-        return fault or self._foreign_opening()
+            reason = f"entry {read + 1} cannot be read: {exc.message}"
+            return Fault(read + 1, read + 1, reason), absent
+        return fault or self._foreign_opening(), absent
 
     def _foreign_opening(self) -> Fault | None:
-        """Whether the log bears the name its first entry gives it, and what that entry names."""
+        """Whether the log bears the name and the key its first entry gives it, and what that entry
+        names; the key where that entry is here."""
         first = next(self.rows(1, 1), None)
         if first is None or self.origin != origin_of(first.hashes[:HASH_BYTES]):
             return Fault(1, 1, f"entry 1 is not the one that opened {self.origin}")
         opened = entry_in(first)
+        if opened and opened.body.get("public_key") != self.public_key.hex():
+            return Fault(1, 1, "the log is signed by another key than entry 1 names")
         before = opened and opened.body.get("before")
         changed = changed_since(self.folder, before) if before else None
         return Fault(1, 1, f"the log set aside before this one: {changed}") if changed else None
@@ -332,6 +361,17 @@ class AuditReader:
         self.close()
 
 
+def _archived_by(row: Row) -> int:
+    """The last entry that went into the archive that this one tells of; 0 where it tells of none.
+    That an entry is not as it should be is the verification's to say."""
+    try:
+        entry = entry_in(row)
+    except AuditError:
+        return 0
+    last = entry.body.get("last") if entry and entry.kind == ARCHIVING else None
+    return last if isinstance(last, int) and last < row.seq else 0
+
+
 def origin_of(first_leaf: bytes) -> str:
     """The name of the log that begins with this entry, by its leaf hash."""
     return f"clinic-appliance/{first_leaf.hex()[:16]}"
@@ -342,8 +382,24 @@ def has_log(folder: Path) -> bool:
     return (folder / LOG_FILE).exists() or (folder / CHECKPOINT_FILE).exists()
 
 
+def is_lost(folder: Path) -> bool:
+    """Whether there was a log in a folder without one, as far as can be seen."""
+    return (folder / CHECKPOINT_FILE).exists() or bool(_cut_short(folder))
+
+
+def _cut_short(folder: Path) -> list[Path]:
+    """Where restores unpacked what they did not put in place."""
+    return sorted(folder.parent.glob(f"{UNPACKING}*"))
+
+
 def missing_log(folder: Path) -> AuditError:
     """The error for a folder without a log: never begun, or gone."""
+    if unpacked := _cut_short(folder):
+        return AuditError(
+            f"there is no audit log; a restore was cut short, maybe while it put one here:"
+            f" {unpacked[0]}",
+            "restore the backup once more; if there never was a log here, delete that folder",
+        )
     if (folder / CHECKPOINT_FILE).exists():
         return AuditError(
             f"the audit log is gone; a checkpoint of it is still there: {folder}",

@@ -3,7 +3,7 @@
 A `Captioner` in front of another. What is kept is the caption's text, the label scores and the
 features, never pixels; a picture is known by a keyed hash of its pixels, the release and the
 vision encoder. The file is this user's only, holds a bounded number and may be deleted at any
-time. What cannot be kept or found again never fails a consultation: the model is asked.
+time. What cannot be kept or found again whole never fails a consultation: the model is asked.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ ENGINE_VERSION = 1
 MOST_KEPT = 2000
 """Pictures, 12 kB each with MedGemma. The one not asked for the longest goes first."""
 BUSY_S = 2.0
+SEAL_BYTES = 64
+"""Of the keyed hash before each value, in hex."""
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS kept "
     "(picture BLOB PRIMARY KEY, used INTEGER NOT NULL, features BLOB, reading TEXT) STRICT"
@@ -47,7 +49,7 @@ class KeptReadings:
 
     def features(self, picture: Picture) -> tuple[float, ...]:
         kept = self._kept("features", picture)
-        if isinstance(kept, bytes):
+        if kept is not None:
             return tuple(array("f", kept))
         found = self._captioner.features(picture)
         self._keep("features", picture, array("f", found).tobytes())
@@ -55,31 +57,37 @@ class KeptReadings:
 
     def read(self, picture: Picture, *, anew: bool = False) -> Reading:
         kept = None if anew else self._kept("reading", picture)
-        if isinstance(kept, str):
+        if kept is not None:
             found = json.loads(kept)
             return Reading(found["text"], tuple(found["label_scores"]))
         reading = self._captioner.read(picture, anew=anew)
         said = {"text": reading.text, "label_scores": reading.label_scores}
-        self._keep("reading", picture, json.dumps(said))
+        self._keep("reading", picture, json.dumps(said).encode())
         return reading
 
-    def _kept(self, column: Column, picture: Picture) -> object:
+    def _kept(self, column: Column, picture: Picture) -> bytes | None:
         try:
             with closing(self._open()) as database, database:
                 key = self._key(picture)
                 database.execute(f"UPDATE kept SET used = {NEXT_USE} WHERE picture = ?", (key,))
-                row = database.execute(f"SELECT {column} FROM kept WHERE picture = ?", (key,))
-                return next(iter(row.fetchone() or ()), None)
+                row = database.execute(
+                    f"SELECT CAST({column} AS BLOB) FROM kept WHERE picture = ?", (key,)
+                )
+                sealed = next(iter(row.fetchone() or ()), None) or b""
+                value = sealed[SEAL_BYTES:]
+                return value if sealed == self._sealed(column, key, value) else None
         except (OSError, sqlite3.Error):
             return None
 
-    def _keep(self, column: Column, picture: Picture, value: bytes | str) -> None:
+    def _keep(self, column: Column, picture: Picture, value: bytes) -> None:
         try:
             with closing(self._open()) as database, database:
+                key = self._key(picture)
+                sealed = self._sealed(column, key, value)
                 database.execute(
                     f"INSERT INTO kept (picture, used, {column}) VALUES (?, {NEXT_USE}, ?) "
                     f"ON CONFLICT DO UPDATE SET {column} = excluded.{column}",
-                    (self._key(picture), value),
+                    (key, sealed.decode() if column == "reading" else sealed),
                 )
                 database.execute(
                     "DELETE FROM kept WHERE picture IN "
@@ -93,8 +101,14 @@ class KeptReadings:
             pass
 
     def _key(self, picture: Picture) -> bytes:
-        secret = kept_secret(self._folder / "key")
-        return hmac.digest(secret, self._reader + hashlib.sha256(picture.rgb).digest(), "sha256")
+        return self._mac(self._reader + hashlib.sha256(picture.rgb).digest())
+
+    def _sealed(self, column: Column, key: bytes, value: bytes) -> bytes:
+        """Behind a keyed hash: without a sync a power cut may leave half of it."""
+        return self._mac(column.encode() + key + value).hex().encode() + value
+
+    def _mac(self, said: bytes) -> bytes:
+        return hmac.digest(kept_secret(self._folder / "key"), said, "sha256")
 
     @property
     def _file(self) -> Path:

@@ -24,13 +24,21 @@ import rfc8785
 
 from appliance.audit_export.folder import export_log
 from appliance.audit_export.selection import Selection
-from appliance.core.checkpoint import read_checkpoint, short_code
+from appliance.core.checkpoint import (
+    Checkpoint,
+    checkpoint_text,
+    read_checkpoint,
+    short_code,
+    signed_note,
+)
 from appliance.core.entry import Moment
 from appliance.core.log_check import Witness
+from appliance.core.merkle import Peaks, leaf_hash
 from appliance.edges import audit_sqlite
 from appliance.edges.audit_archive import archive_log
 from appliance.edges.audit_aside import set_aside_by_hand
 from appliance.edges.audit_db import AuditDatabase
+from appliance.edges.audit_keys import SigningKey
 from appliance.edges.audit_reader import AuditReader
 from appliance.edges.audit_sqlite import connect
 from appliance.errors import AuditError, AuditMissingError
@@ -137,6 +145,29 @@ def test_a_log_names_its_key_in_its_first_entry_and_is_named_after_it(folder: Pa
 def test_tampering_is_named_at_its_first_entry(folder: Path, statement: str, expected: str) -> None:
     tampered(filled(folder), statement)
     assert expected in str(fault(folder))
+
+
+def test_a_log_signed_anew_by_a_strangers_key_is_named(folder: Path) -> None:
+    """Everything made to fit but the first entry, by whose hash the log is named."""
+    path, stranger, peaks = filled(folder), SigningKey(b"\7" * 32), Peaks()
+    tampered(path, "DELETE FROM checkpoint")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        [(origin,)] = connection.execute("SELECT origin FROM log").fetchall()
+        for seq, text in connection.execute("SELECT seq, text FROM entry ORDER BY seq").fetchall():
+            changed = text.replace('"n":1', '"n":7')
+            hashes = b"".join(peaks.append(leaf_hash(changed.encode())))
+            connection.execute(
+                "UPDATE entry SET text = ?, hashes = ? WHERE seq = ?", [changed, hashes, seq]
+            )
+        connection.execute("UPDATE log SET public_key = ?", [stranger.public])
+        text = checkpoint_text(Checkpoint(origin, peaks.size, peaks.root()))
+        note = signed_note(text, origin, stranger.public, stranger.sign)
+        at = "2026-01-01T00:00:00.000+00:00"
+        connection.execute(
+            "INSERT INTO checkpoint VALUES (1, ?, ?, 'closed', ?)", [peaks.size, at, note]
+        )
+    (folder / "checkpoint").write_text(note)
+    assert "another key" in str(fault(folder))
 
 
 def test_a_changed_entry_is_neither_listed_nor_exported(folder: Path, tmp_path: Path) -> None:
@@ -568,6 +599,67 @@ def test_old_entries_move_to_an_archive_that_proves_itself(folder: Path) -> None
     assert fault(folder, witnesses[0]) is None, "carried elsewhere: the hashes are still proved"
     with AuditReader(folder) as log, pytest.raises(AuditError, match="archive"):
         log.get(7)
+
+
+def test_texts_erased_without_an_archive_are_found(folder: Path) -> None:
+    """No trigger stands in the way of it: a row in `archive` is all that they ask for."""
+    with closing(sqlite3.connect(filled(folder), isolation_level=None)) as connection:
+        connection.execute("INSERT INTO archive VALUES (1, 4, 'x', '')")
+        assert "no entry says so" in str(fault(folder))
+        connection.execute("UPDATE entry SET text = NULL WHERE seq BETWEEN 2 AND 4")
+    assert fault(folder) == "entry 2 has lost its text"
+    with AuditDatabase(folder, frozen) as log:
+        for body in ({}, {"last": 99}, {"last": "4"}):
+            log.append("log.archive.done", body)
+    assert fault(folder) == "entry 2 has lost its text"
+
+
+def test_texts_erased_beyond_what_was_archived_are_found(folder: Path) -> None:
+    with AuditDatabase(folder, days("2019-01-01")) as log:
+        for number in range(20):
+            log.append("act", {"n": number})
+        done = archive_log(log, datetime(2019, 1, 10, tzinfo=UTC))
+    assert done is not None and done.last == 9
+    tampered(folder / "audit.db", "UPDATE archive SET last = 15")
+    assert "entries 10 to 15 are said to be archived" in str(fault(folder))
+    with closing(sqlite3.connect(folder / "audit.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE entry SET text = NULL WHERE seq = 12")
+    assert fault(folder) == "entry 12 has lost its text"
+
+
+def test_an_archive_within_a_later_one_that_is_elsewhere_is_no_fault(folder: Path) -> None:
+    """What said that the first was archived left with the second."""
+    with AuditDatabase(folder, days("2019-01-01")) as log:
+        for number in range(20):
+            log.append("act", {"n": number})
+        assert archive_log(log, datetime(2019, 1, 10, tzinfo=UTC)) is not None
+        log.append("act", {})
+        second = archive_log(log, datetime(2019, 1, 26, tzinfo=UTC))
+    assert second is not None and second.first == 10 and second.last > 22
+    shutil.rmtree(second.folder)
+    with AuditReader(folder) as log:
+        found = log.verify()
+        assert (found.fault, found.archived) == (None, second.last)
+        assert found.absent == second.last - 9
+
+
+def test_the_archive_of_a_log_set_aside_is_not_replaced_by_the_next_logs(folder: Path) -> None:
+    def archived() -> Path:
+        with AuditDatabase(folder, days("2019-01-01")) as log:
+            for number in range(20):
+                log.append("act", {"n": number})
+            done = archive_log(log, datetime(2019, 1, 10, tzinfo=UTC))
+        assert done is not None and (done.first, done.last) == (1, 9)
+        return done.folder
+
+    first = archived()
+    kept = (first / "entries.jsonl").read_bytes()
+    set_aside_by_hand(folder, "2026-01-01T00:00:00.000+00:00")
+    second = archived()
+    assert first != second and (first / "entries.jsonl").read_bytes() == kept
+    with AuditReader(folder) as log:
+        found = log.verify()
+        assert (found.fault, found.absent) == (None, 0)
 
 
 def test_no_text_leaves_the_database_but_for_an_archive(folder: Path) -> None:

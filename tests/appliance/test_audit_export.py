@@ -18,8 +18,9 @@ from fhir.resources.R4B.bundle import Bundle
 from appliance.audit_export.fhir import ACTS, audit_event
 from appliance.audit_export.folder import Export, Form, export_log
 from appliance.audit_export.selection import Selection, read_time
+from appliance.audit_export.verify_export import says
 from appliance.core.entry import Moment, entry_text, read_entry
-from appliance.core.kinds import RECORDED
+from appliance.core.kinds import PHASES, RECORDED
 from appliance.edges.audit_db import AuditDatabase
 from appliance.errors import ApplianceError, AuditError, ConfigError
 
@@ -174,6 +175,71 @@ def test_a_changed_export_is_not_proved(
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     code, said = proved(done.folder)
     assert code == 1 and "NOT PROVED" in said and "Traceback" not in said
+
+
+def its_outcome(event: dict[str, Any]) -> None:
+    event |= {"outcome": "0", "outcomeDesc": "done"}
+
+
+def its_words(event: dict[str, Any]) -> None:
+    event["outcomeDesc"] = "done"
+
+
+def a_second_person(event: dict[str, Any]) -> None:
+    [user] = [agent for agent in event["agent"] if agent["requestor"]]
+    other = {"identifier": {**user["who"]["identifier"], "value": "ali"}}
+    event["agent"].append({"who": other, "requestor": False})
+
+
+def a_person_without_an_identifier(event: dict[str, Any]) -> None:
+    event["agent"][0]["who"] = {"display": "ali"}
+
+
+def the_appliance_asked(event: dict[str, Any]) -> None:
+    for agent in event["agent"]:
+        agent["requestor"] = not agent["requestor"]
+
+
+def its_image(event: dict[str, Any]) -> None:
+    event["entity"][0]["what"]["identifier"]["value"] = "cd" * 32
+
+
+def no_release(event: dict[str, Any]) -> None:
+    del event["entity"][1]
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        (KINDS.index("user.signin.failed") + 1, its_outcome),
+        (KINDS.index("caption.interrupted") + 1, its_words),
+        (KINDS.index("caption.asked") + 1, its_outcome),
+        (KINDS.index("lookup.done") + 1, a_second_person),
+        (KINDS.index("lookup.done") + 1, a_person_without_an_identifier),
+        (KINDS.index("lookup.done") + 1, the_appliance_asked),
+        (len(KINDS) + 1, its_image),
+        (len(KINDS) + 1, no_release),
+    ],
+)
+def test_a_resource_that_says_more_or_other_than_its_entry_is_not_proved(
+    log: AuditDatabase, tmp_path: Path, place: int, change: Callable[[dict[str, Any]], None]
+) -> None:
+    folder = exported(log, tmp_path / "out", "fhir").folder
+    whole = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    change(whole["entry"][place]["resource"])
+    (folder / "bundle.json").write_text(json.dumps(whole), encoding="utf-8")
+    code, said = proved(folder)
+    assert code == 1 and f"entry {place + 1}: the resource does not say" in said
+
+
+@pytest.mark.parametrize("user", ["", "siti"])
+def test_what_is_said_of_every_act_and_phase_is_proved(user: str) -> None:
+    origin, now = "clinic-appliance/0123456789abcdef", Hourly(0)()
+    for act, phase in itertools.product(RECORDED, PHASES):
+        body = {"image": MARK, "error": "a-code" if phase == "failed" else None}
+        text = entry_text(7, now, "run", user, f"{act}.{phase}", body)
+        entry = read_entry(text)
+        assert says(audit_event(entry, text, origin), vars(entry), origin), entry.kind
 
 
 def test_entries_of_another_key_are_not_proved(log: AuditDatabase, tmp_path: Path) -> None:
