@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance.cli.caption import print_passage
+from appliance.cli.caption import print_passage, print_reading
 from appliance.cli.diagnostics import print_error, print_progress
 from appliance.cli.guard import act
 from appliance.cli.output import NOT_FOR_CLINICAL_USE, print_field, print_json, print_line
@@ -47,7 +47,7 @@ def check(config: Config, image: str, treatment: str, finding: str, as_json: boo
     if as_json:
         print_json(check_json(found))
     else:
-        _print_check(found)
+        print_check(found)
     return error.exit_code if error else 0
 
 
@@ -61,6 +61,8 @@ def check_json(found: "Check") -> dict[str, Any]:
         "severity": judgement.severity if judgement else None,
         "reason": judgement.because if judgement else None,
         "treatments": list(found.treatments),
+        "speaks_of": list(judgement.treatments) if judgement else [],
+        "unchecked": list(found.unchecked),
         "stances": [asdict(stance) for stance in judgement.deciding] if judgement else [],
         "passages": [
             {"rule": rule.source, "quote": rule.quote, **asdict(passage)}
@@ -71,7 +73,7 @@ def check_json(found: "Check") -> dict[str, Any]:
     }
 
 
-def _print_check(found: "Check") -> None:
+def print_check(found: "Check") -> None:
     consultation, judgement = found.consultation, found.judgement
     print_line(consultation.path)
     if consultation.release.demonstration:
@@ -83,12 +85,14 @@ def _print_check(found: "Check") -> None:
         print_error(consultation.error)
     else:
         print_field("check", ANSWERS[judgement.verdict])
+        if found.unchecked:
+            print_field("UNCHECKED", f"{', '.join(found.unchecked)}: decide without this check")
         if judgement.severity:
             print_field("severity", judgement.severity)
         print_field("because", judgement.because)
-        if consultation.caption:
-            caption = consultation.caption
-            print_field("caption", f"{caption.label}: {caption.key_findings}")
+        if found.treatments:
+            print_field("recognised", ", ".join(found.treatments))
+        print_reading(consultation)
         for rank, (_, passage) in enumerate(found.passages, 1):
             print_passage(rank, passage)
     print_field("record", f"entry {found.entry.seq} ({found.entry.hash[:12]})")

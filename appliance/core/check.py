@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from appliance.core.consult import Consultation, Ports, Stage, consult
 from appliance.core.entry import Entry
 from appliance.core.labels import LabelSet
+from appliance.core.naming import FINDING_ENDS, WITHHELD, Named, Vocabulary
 from appliance.core.ports import Guidelines, Passage
-from appliance.core.query import GuidelineQuery
-from appliance.core.synonyms import names_of_the_same
+from appliance.core.synonyms import names_of
 from appliance.core.treatment import Judgement, Rule, RuleBook, judge, stances, withheld
 from appliance.errors import ConfigError, GuidelineError, ModelError
 
 UNLIKELY = 0.02
 """Of a label less likely than this no passage is sought."""
-SOUGHT = 5
-"""Passages looked through for a rule's sentence."""
 MOST_CHARACTERS = 500
 """Of a treatment and of a finding: a plan in a few sentences, not a letter."""
 
@@ -53,6 +51,13 @@ class Check:
     """The rules that decided, each with the passage that holds its sentence."""
     entry: Entry
 
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Of a plan that is called CORRECT, the treatments that this does not speak of."""
+        if self.judgement is None or self.judgement.verdict != "CORRECT":
+            return ()
+        return tuple(name for name in self.treatments if name not in self.judgement.treatments)
+
 
 def check(
     question: Question,
@@ -81,6 +86,7 @@ def check(
         "caption": consultation.entry.seq if consultation.entry else None,
         "verdict": judgement.verdict if judgement else None,
         "severity": judgement.severity if judgement else None,
+        "speaks_of": [*judgement.treatments] if judgement else [],
         "passages": [passage.passage_id for _, passage in shown],
         "error": consultation.error.code if consultation.error else None,
     }
@@ -103,44 +109,61 @@ def _judged(
     if not consultation.domain or not release.calibration.thresholds[consultation.domain]:
         reason = "this release was not measured on pictures of this kind"
         return Judgement("UNSURE", None, reason, ()), {}
+    if words := unclear_words(question.treatment, question.finding, book, release.labels):
+        reason = (
+            "it is not clear whether this says yes or no: {words}; write it anew, each by itself"
+        )
+        return Judgement("UNSURE", None, reason, (), ({"words": words},)), {}
     chances = consultation.label_probabilities
     likely = {label for label, chance in chances.items() if chance >= UNLIKELY}
     rules = [rule for rule in book.about(treatments, signs) if likely & {*rule.labels}]
     at_hand = passages_of(rules, ports.guidelines) if ports.guidelines else {}
     found = stances(chances, treatments, tuple(at_hand))
-    judgement = judge(found, stated_labels(question.finding, release.labels))
+    stated = stated_labels(question.finding, release.labels)
+    denied = denied_labels(question.finding, release.labels)
+    judgement = judge(found, stated, denied=denied)
     if consultation.decision and consultation.decision.kind == "abstain":
         judgement = withheld(judgement)
     return judgement, at_hand
 
 
+def unclear_words(treatment: str, finding: str, book: RuleBook, labels: LabelSet) -> str:
+    """The clause of which it is not sure whether it leaves out a treatment, or denies a sign or a
+    finding; empty when all can be read surely."""
+    unclear = _labels_in(finding, labels).unclear.values()
+    return book.unclear_in(treatment, finding) or next(iter(unclear), "")
+
+
 def passages_of(rules: Sequence[Rule], guidelines: Guidelines) -> dict[Rule, Passage]:
-    """The rules whose sentence is in the guidelines at hand, each with its passage.
+    """The rules whose sentence is at hand in a document that they cite, each with its passage.
 
     Raises: GuidelineError.
     """
-    holding: dict[str, Passage | None] = {}
+    quotes = dict.fromkeys(rule.quote for rule in rules)
+    holding = {quote: guidelines.holding(quote) for quote in quotes}
+    at_hand: dict[Rule, Passage] = {}
     for rule in rules:
-        if rule.quote not in holding:
-            query = GuidelineQuery(f"{', '.join(rule.labels)}: {rule.quote}")
-            found = guidelines.find(query, SOUGHT)
-            holds = (passage for passage in found if _plain(rule.quote) in _plain(passage.text))
-            holding[rule.quote] = next(holds, None)
-    return {rule: passage for rule in rules if (passage := holding[rule.quote])}
+        cited = (passage for passage in holding[rule.quote] if rule.cites(passage.document))
+        if passage := next(cited, None):
+            at_hand[rule] = passage
+    return at_hand
 
 
 def stated_labels(finding: str, labels: LabelSet) -> tuple[str, ...]:
-    """The labels that a person's own finding names, by any of their names."""
-    words = f" {_plain(finding)} "
-    named = {name for name in labels.names if f" {name} " in words}
-    named |= {name for name in labels.names if name in names_of_the_same(finding)}
+    """The labels that a person's own finding names as there, by any of their names."""
+    named = _labels_in(finding, labels).names
     return tuple(name for name in labels.names if name in named)
 
 
-def _plain(text: str) -> str:
-    """For comparing: a table's cells are parted by bars, and lines are wrapped anywhere."""
-    letters = (letter if letter.isalnum() or letter in "/%" else " " for letter in text.casefold())
-    return " ".join("".join(letters).split())
+def denied_labels(finding: str, labels: LabelSet) -> tuple[str, ...]:
+    """Those that it says are not there, and does not name as there as well."""
+    named = _labels_in(finding, labels).names
+    denied = (name for name in labels.names if f"{WITHHELD}{name}" in named)
+    return tuple(name for name in denied if name not in named)
+
+
+def _labels_in(finding: str, labels: LabelSet) -> Named:
+    return Vocabulary({name: names_of(name) for name in labels.names}, FINDING_ENDS).read(finding)
 
 
 def _shown(judgement: Judgement, at_hand: dict[Rule, Passage]) -> tuple[tuple[Rule, Passage], ...]:

@@ -110,6 +110,8 @@ WORDS = {
     "batuk": "cough",
     "sesak nafas": "breathlessness",
     "sakit": "pain",
+    "sakit mata": "eye pain",
+    "miopia": "myopia",
     "pendarahan": "bleeding",
     "darah": "blood",
     "kuning": "jaundice",

@@ -8,7 +8,7 @@ are those of the Ministry's own health portal and manuals (MyHEALTH; Manual Peng
 Kebangsaan, 2nd edition, 2014). Written and checked by hand, not yet by a clinician.
 
 A row never joins two findings that are managed differently: not every fundus haemorrhage is
-diabetic, and tinea versicolor is no tinea.
+diabetic, and tinea versicolor is no tinea. A name that may mean either stands in the row of each.
 """
 
 import re
@@ -63,38 +63,51 @@ SYNONYMS: tuple[Synonyms, ...] = (
     Synonyms(("anterior uveitis", "iritis", "iridocyclitis")),
     Synonyms(("cataract",), ("katarak",)),
     Synonyms(("hypertensive retinopathy",), ("retinopati hipertensif",)),
-    Synonyms(("pathological myopia", "pathologic myopia", "degenerative myopia"), ("miopia",)),
-    Synonyms(("conjunctivitis", "pink eye"), ("konjunktivitis", "sakit mata")),
+    Synonyms(("pathological myopia", "pathologic myopia", "degenerative myopia")),
+    Synonyms(("conjunctivitis", "pink eye"), ("konjunktivitis",)),
     Synonyms(("ophthalmia neonatorum", "neonatal conjunctivitis")),
     Synonyms(("trachoma", "trachomatous"), ("trakoma",)),
     Synonyms(("photokeratitis", "flash burn to eye", "welder's flash")),
-    Synonyms(("retinal artery occlusion", "retinal vein occlusion", "blockage in eye vessel")),
+    Synonyms(("retinal artery occlusion", "blockage in eye vessel")),
+    Synonyms(("retinal vein occlusion", "blockage in eye vessel")),
     Synonyms(("periorbital cellulitis", "preseptal cellulitis")),
     # chest
     Synonyms(("pneumonia",), ("pneumonia", "radang paru-paru")),
     Synonyms(("tuberculosis", "tb", "tuberculous"), ("tibi", "batuk kering")),
     Synonyms(("pleural effusion",), ("efusi pleura",)),
     Synonyms(("heart failure", "cardiac failure", "chf"), ("kegagalan jantung",)),
-    Synonyms(("cardiomegaly", "enlarged heart", "cardiac failure")),
+    Synonyms(("cardiomegaly", "enlarged heart")),
     Synonyms(("pulmonary oedema", "pulmonary edema", "apo"), ("edema paru",)),
     Synonyms(("pulmonary embolism", "pe"), ("embolisme pulmonari",)),
     Synonyms(("pertussis", "whooping cough"), ("batuk kokol",)),
-    Synonyms(("asthma",), ("asma", "lelah")),
+    Synonyms(("asthma",), ("asma", "penyakit lelah", "sakit lelah")),
     Synonyms(("bronchiolitis",), ("bronkiolitis",)),
     Synonyms(("chronic obstructive pulmonary disease", "copd")),
     Synonyms(("inhaled foreign body", "foreign body aspiration", "choking")),
 )
 
 
+def _spaced(name: str) -> str:
+    return name.replace("-", " ")
+
+
 _NAMES = sorted({name for row in SYNONYMS for name in (*row.english, *row.malay)}, key=len)
-_ANY_NAME = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, reversed(_NAMES)))})(?!\w)")
-"""The longest first: tinea versicolor is not tinea."""
+_ANY = "|".join(re.escape(_spaced(name)) for name in reversed(_NAMES)).replace(r"\ ", "[- ]")
+_ANY_NAME = re.compile(rf"(?<!\w)(?:{_ANY})(?!\w)")
+"""The longest first: tinea versicolor is not tinea. A hyphen may be a space."""
 
 
 def names_of_the_same(text: str) -> tuple[str, ...]:
     """The other names of every finding that `text` names, English first, each once."""
-    named = set(_ANY_NAME.findall(text.casefold()))
-    rows = [row for row in SYNONYMS if named & {*row.english, *row.malay}]
+    named = {_spaced(name) for name in _ANY_NAME.findall(text.casefold())}
+    rows = [row for row in SYNONYMS if named & {*map(_spaced, (*row.english, *row.malay))}]
     english = (name for row in rows for name in row.english)
     malay = (name for row in rows for name in row.malay)
-    return tuple(name for name in dict.fromkeys((*english, *malay)) if name not in named)
+    return tuple(name for name in dict.fromkeys((*english, *malay)) if _spaced(name) not in named)
+
+
+def names_of(finding: str) -> tuple[str, ...]:
+    """`finding`, which is a name, and all other names of it."""
+    rows = (row for row in SYNONYMS if finding in (*row.english, *row.malay))
+    same = (name for row in rows for name in (*row.english, *row.malay))
+    return tuple(dict.fromkeys((finding, *same)))

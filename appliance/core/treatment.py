@@ -1,15 +1,17 @@
 """Whether a treatment fits a finding: transparent rules over what the picture is believed to show.
 
-Owns the rules' form, how a treatment is recognised in a person's words, and how stances and
-probabilities become a verdict. Every rule stands on a sentence of a guideline; where that sentence
-is kept, and whether it is at hand, is the caller's business.
+Owns the rules' form, which numbers stand for a sign, and how stances and probabilities become a
+verdict. Every rule stands on a sentence of a guideline; where that sentence is kept, and whether it
+is at hand, is the caller's business.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
+
+from appliance.core.naming import FINDING_ENDS, PLAN_ENDS, Vocabulary, plain
 
 Stance = Literal["for", "against"]
 Severity = Literal["moderate", "high", "critical"]
@@ -17,14 +19,16 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """Of the harm when the treatment is wrong, the least first."""
 Verdict = Literal["ERROR", "CORRECT", "UNSURE"]
 
-NEGATION = (
-    r"(?:no|not|without|withhold|withheld|stop|omit|avoid|tiada|tanpa)"
-    r"(?:\s+(?:give|giving|use|using|start|starting|prescribe|offer|do|send))?"
-    r"(?:\s+(?:a|an|any|the|all|further|more|oral|to))?"
+LOW_SATURATION = 90
+"""In per cent; below it is a danger sign (WHO, Pocket book of hospital care for children, 2nd
+edition, 2013, section 4.2)."""
+PRESSURE_CRISIS = (180, 120)
+"""In mmHg, systolic and diastolic; from either on it is a crisis (ACC/AHA guideline, 2017)."""
+_SATURATION = re.compile(
+    r"(?<!\w)(?:saturation|sats|spo2|sao2)[^\d,;.!]{0,20}?"
+    r"(?P<below>below |under |less than |<)? ?(?P<share>\d{2,3})(?!\d)"
 )
-"""English and Malay words that turn a treatment into leaving it out."""
-WITHHELD = "no "
-"""Begins the name of a treatment that is to be left out, in rules and in what a text names."""
+_PRESSURE = re.compile(r"(?<![\w/])(\d{3}) ?(?:/|over) ?(\d{2,3})(?![\w/])")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Rule:
     quote: str
     """The guideline's own words; without a passage that holds them the rule does not count."""
     source: str
-    """Document and place, for a person to look up."""
+    """Document and place, for a person to look up, parted by commas or colons. The passage must be
+    of a document that it names."""
     when: tuple[str, ...] = ()
     """Signs, of which the stated finding must name one; empty: always."""
     unless: tuple[str, ...] = ()
@@ -50,6 +55,16 @@ class Rule:
     def applies(self, signs: Iterable[str]) -> bool:
         named = set(signs)
         return not named & {*self.unless} and (not self.when or bool(named & {*self.when}))
+
+    def cites(self, title: str) -> bool:
+        """Whether `source` names the document with this title: anywhere in full, or at first, by
+        what the title begins with."""
+        source, title = _one_line(self.source), _one_line(title)
+        document = re.split("[,:]", source)[0]
+        return bool(
+            re.search(rf"(?:^|[,:] ?){re.escape(title)}(?: ?[,:]|$)", source)
+            or re.match(rf"{re.escape(document)}(?!\w)", title)
+        )
 
 
 @dataclass(frozen=True)
@@ -64,20 +79,30 @@ class RuleBook:
 
     def treatments_in(self, text: str) -> tuple[str, ...]:
         """What a person's words name, in order, each once; `no X` where X is left out."""
-        return _named(text, self._treatment_words)
+        return self._treatment_words.read(text).names
 
     def signs_in(self, text: str) -> tuple[str, ...]:
-        """The signs that a finding names as present."""
-        found = _named(text, self._sign_words)
-        return tuple(name for name in found if not name.startswith(WITHHELD))
+        """The signs that a finding names as present, in words or by a number."""
+        named = (*self._sign_words.read(text).names, *_measured(text))
+        return tuple(name for name in dict.fromkeys(named) if name in self.signs)
+
+    def unclear_in(self, treatment: str, finding: str) -> str:
+        """The clause, empty if there is none, of which it is not sure whether it leaves out what
+        it names: a treatment, or a sign on which a rule of these treatments hangs."""
+        planned = self._treatment_words.read(treatment)
+        rules = [rule for rule in self.rules if {*planned.names} & {*rule.treatments}]
+        hung_on = {sign for rule in rules for sign in (*rule.when, *rule.unless)}
+        stated = self._sign_words.read(finding).unclear
+        asked = (clause for sign, clause in stated.items() if sign in hung_on)
+        return next(iter((*planned.unclear.values(), *asked)), "")
 
     @cached_property
-    def _treatment_words(self) -> "_Words":
-        return _Words(self.treatments)
+    def _treatment_words(self) -> Vocabulary:
+        return Vocabulary(self.treatments, PLAN_ENDS)
 
     @cached_property
-    def _sign_words(self) -> "_Words":
-        return _Words(self.signs)
+    def _sign_words(self) -> Vocabulary:
+        return Vocabulary(self.signs, FINDING_ENDS)
 
     def about(self, treatments: Sequence[str], signs: Sequence[str]) -> tuple[Rule, ...]:
         """The rules that speak of any of these treatments, given these signs."""
@@ -88,22 +113,19 @@ class RuleBook:
         )
 
 
-class _Words:
-    def __init__(self, vocabulary: Mapping[str, tuple[str, ...]]) -> None:
-        self.name_of = {word: name for name, words in vocabulary.items() for word in words}
-        longest_first = sorted(self.name_of, key=len, reverse=True)
-        self.pattern = re.compile(
-            rf"(?<!\w)(?P<left_out>{NEGATION}\s+)?"
-            rf"(?P<word>{'|'.join(map(re.escape, longest_first))})(?!\w)"
-        )
+def _measured(text: str) -> Iterator[str]:
+    """The signs that numbers in a finding stand for."""
+    said = plain(text)
+    for below, share in _SATURATION.findall(said):
+        if int(share) < LOW_SATURATION + bool(below):
+            yield "danger sign"
+    for pressure in _PRESSURE.findall(said):
+        if any(int(one) >= limit for one, limit in zip(pressure, PRESSURE_CRISIS, strict=True)):
+            yield "pressure crisis"
 
 
-def _named(text: str, words: _Words) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for match in words.pattern.finditer(" ".join(text.casefold().split())):
-        name = words.name_of[match["word"]]
-        found[(WITHHELD if match["left_out"] else "") + name] = None
-    return tuple(found)
+def _one_line(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,8 @@ class LabelStance:
     """None: the guidelines at hand say nothing, or speak both for and against."""
     severity: Severity | None
     rules: tuple[Rule, ...]
+    treatments: tuple[str, ...]
+    """Those that the rules speak of so."""
 
 
 def stances(
@@ -132,18 +156,19 @@ def stances(
 def _stance(
     label: str, probability: float, treatments: Sequence[str], rules: Sequence[Rule]
 ) -> LabelStance:
-    against: list[Rule] = []
-    in_favour: list[Rule] = []
+    against: dict[str, list[Rule]] = {}
+    in_favour: dict[str, list[Rule]] = {}
     for treatment in treatments:
         spoken = [rule for rule in rules if label in rule.labels and treatment in rule.treatments]
         said = {rule.stance for rule in spoken}
         if len(said) == 1:
-            (against if said == {"against"} else in_favour).extend(spoken)
-    deciding = tuple(dict.fromkeys(against or in_favour))
-    if not deciding:
-        return LabelStance(label, probability, None, None, ())
+            (against if said == {"against"} else in_favour)[treatment] = spoken
+    named = against or in_favour
+    if not named:
+        return LabelStance(label, probability, None, None, (), ())
+    deciding = tuple(dict.fromkeys(rule for spoken in named.values() for rule in spoken))
     severity = max((rule.severity for rule in deciding), key=SEVERITIES.index)
-    return LabelStance(label, probability, deciding[0].stance, severity, deciding)
+    return LabelStance(label, probability, deciding[0].stance, severity, deciding, tuple(named))
 
 
 @dataclass(frozen=True)
@@ -174,13 +199,16 @@ class Judgement:
     """In plain words, with places for `fields`; as a whole in `because`."""
     deciding: tuple[LabelStance, ...]
     """The labels that decided, likeliest first; empty for an UNSURE without a passage."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Labels and shares, which are the same in every language."""
+    fields: tuple[Mapping[str, str], ...] = ({},)
+    """Treatments, labels and shares, which are the same in every language; more than one for a
+    reason that is said of several."""
+    treatments: tuple[str, ...] = ()
+    """Those of the plan that an ERROR or a CORRECT speaks of; it says nothing of the others."""
 
     @property
     def because(self) -> str:
         """The reason, for the person who asked."""
-        return self.reason.format(**self.fields)
+        return "; ".join(self.reason.format(**each) for each in self.fields)
 
 
 LOOKS_UNLIKE = 0.05
@@ -194,14 +222,19 @@ def judge(
     found: Sequence[LabelStance],
     stated: Sequence[str] = (),
     point: OperatingPoint = OPERATING_POINT,
+    denied: Sequence[str] = (),
 ) -> Judgement:
     """From stances to a verdict. Where no passage speaks, there is none: UNSURE.
 
-    `stated`: the labels that the person's own finding names.
+    `stated`: the labels that the person's own finding names; `denied`: those it says are not there.
     """
+    shown = [one for one in found if one.label in denied and one.probability >= WORTH_NAMING]
+    if shown:
+        reason = "the picture may show what the finding says is not there: {labels}"
+        return Judgement("UNSURE", None, reason, (), ({"labels": _names(shown)},))
     if stated and _mass(one for one in found if one.label in stated) < LOOKS_UNLIKE:
         reason = "the picture does not look like the stated finding: {labels}"
-        return Judgement("UNSURE", None, reason, (), {"labels": ", ".join(stated)})
+        return Judgement("UNSURE", None, reason, (), ({"labels": ", ".join(stated)},))
     against = tuple(one for one in found if one.stance == "against")
     in_favour = tuple(one for one in found if one.stance == "for")
     if not against and not in_favour:
@@ -210,20 +243,23 @@ def judge(
     critical = _mass(one for one in against if one.severity == "critical")
     if heard >= point.heard:
         if _mass(against) >= point.error * heard:
-            reason, labels = "the guideline speaks against it for {labels}", _names(against)
-            return Judgement("ERROR", _severity(against), reason, against, {"labels": labels})
-        is_stated = not stated or any(one.label in stated for one in in_favour)
-        is_likely = _mass(in_favour) >= point.correct * heard
-        if is_stated and is_likely and critical < point.critical * heard:
-            reason, labels = "the guideline speaks for it for {labels}", _names(in_favour)
-            return Judgement("CORRECT", None, reason, in_favour, {"labels": labels})
+            reason = "the guideline speaks against {treatments} for {labels}"
+            unfit = _treatments(_likely(against))
+            return _spoken("ERROR", _severity(against), reason, against, unfit)
+        # Of several treatments none may lean on what is heard of the others.
+        least = max(point.correct * heard, point.heard - _mass(against))
+        fit = _fitting(in_favour, stated, least)
+        if fit and critical < point.critical * heard:
+            reason = "the guideline speaks for {treatments} for {labels}"
+            deciding = tuple(one for one in in_favour if {*one.treatments} & {*fit})
+            return _spoken("CORRECT", None, reason, deciding, fit)
     either = tuple(sorted((*against, *in_favour), key=lambda one: -one.probability))
     reason = (
         "the picture does not settle it: {fitting} for findings that the treatment fits,"
         " {unfitting} for findings that it does not fit"
     )
     shares = {"fitting": f"{_mass(in_favour):.0%}", "unfitting": f"{_mass(against):.0%}"}
-    return Judgement("UNSURE", None, reason, either, shares)
+    return Judgement("UNSURE", None, reason, either, (shares,))
 
 
 def withheld(found: Judgement) -> Judgement:
@@ -232,6 +268,39 @@ def withheld(found: Judgement) -> Judgement:
         return found
     reason = "the appliance abstains on this picture, and so has no verdict"
     return Judgement("UNSURE", None, reason, found.deciding)
+
+
+def _fitting(
+    in_favour: Sequence[LabelStance], stated: Sequence[str], least: float
+) -> tuple[str, ...]:
+    """The treatments of which each by itself fits what is likely enough, and what is stated."""
+
+    def fits(treatment: str) -> bool:
+        fitted = [one for one in in_favour if treatment in one.treatments]
+        is_stated = not stated or any(one.label in stated for one in fitted)
+        return is_stated and _mass(fitted) >= least
+
+    return tuple(filter(fits, _treatments(in_favour)))
+
+
+def _spoken(
+    verdict: Verdict,
+    severity: Severity | None,
+    reason: str,
+    deciding: tuple[LabelStance, ...],
+    treatments: tuple[str, ...],
+) -> Judgement:
+    """Of each treatment it names only the labels for which the guideline speaks so."""
+    labels_of: dict[str, list[LabelStance]] = {}
+    for one in _likely(deciding):
+        spoken = ", ".join(name for name in treatments if name in one.treatments)
+        labels_of.setdefault(spoken, []).append(one)
+    fields = tuple({"treatments": names, "labels": _names(of)} for names, of in labels_of.items())
+    return Judgement(verdict, severity, reason, deciding, fields, treatments)
+
+
+def _treatments(found: Iterable[LabelStance]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for one in found for name in one.treatments))
 
 
 def _mass(found: Iterable[LabelStance]) -> float:

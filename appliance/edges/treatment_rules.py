@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from appliance.config import read_toml
-from appliance.core.treatment import SEVERITIES, WITHHELD, Rule, RuleBook, Stance
+from appliance.core.naming import WITHHELD, plain
+from appliance.core.treatment import SEVERITIES, Rule, RuleBook, Stance
 from appliance.errors import ConfigError
 
 OWN_RULES = Path(__file__).with_suffix(".toml")
@@ -23,18 +24,37 @@ def read_rules(folder: Path) -> RuleBook:
     rules: list[Rule] = []
     for path in (OWN_RULES, *sorted(folder.glob("*.toml"))):
         table = read_toml(path, "rules")
-        _add_words(treatments, table.get("treatments", {}), path)
-        _add_words(signs, table.get("signs", {}), path)
-        for number, values in enumerate(table.get("rules", ()), 1):
-            rules.append(_rule(values, treatments, signs, f"rule {number} in {path}"))
+        _add_words(treatments, _section(table, "treatments", dict, path), path)
+        _add_words(signs, _section(table, "signs", dict, path), path)
+        for number, values in enumerate(_section(table, "rules", list, path), 1):
+            where = f"rule {number} in {path}"
+            if not isinstance(values, dict):
+                raise ConfigError(f"it is {values!r}: {where}", "write it under [[rules]]")
+            rules.append(_rule(values, treatments, signs, where))
     return RuleBook(treatments, signs, tuple(rules))
 
 
-def _add_words(vocabulary: dict[str, tuple[str, ...]], added: Any, path: Path) -> None:
+def _section(table: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+    found = table.get(name, kind())
+    if not isinstance(found, kind):
+        heading = f"[[{name}]]" if kind is list else f"[{name}]"
+        raise ConfigError(f"`{name}` in {path} is {found!r}", f"write it under {heading}")
+    return found
+
+
+def _add_words(vocabulary: dict[str, tuple[str, ...]], added: dict[str, Any], path: Path) -> None:
+    """A word that names two things would be taken from one of them, and its rules go unheard."""
+    name_of = {plain(word): name for name, words in vocabulary.items() for word in words}
     for key, words in added.items():
         if not _is_texts(words):
             raise ConfigError(f"`{key}` in {path} is {words!r}", "give a list of words in quotes")
         lower = tuple(word.casefold() for word in words)
+        for word in lower:
+            if (name := name_of.setdefault(plain(word), key)) != key:
+                raise ConfigError(
+                    f"`{word}` of `{key}` in {path} names `{name}` already",
+                    f"take it out, or add to `{name}` instead of `{key}`",
+                )
         vocabulary[key] = tuple(dict.fromkeys((*vocabulary.get(key, ()), *lower)))
 
 

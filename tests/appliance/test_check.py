@@ -2,41 +2,49 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from stand_ins import MemoryLog, OneImage, OneReading, Shelf, ports
 
+from appliance.cli.check import print_check
 from appliance.cli.main import run
+from appliance.config import Config
 from appliance.core.check import Question, check
 from appliance.core.consult import Stage
 from appliance.core.ports import Passage
-from appliance.core.query import GuidelineQuery
 from appliance.edges.treatment_rules import read_rules
 from appliance.errors import ConfigError, GuidelineError, ImageError, ModelError
+from appliance.wiring import open_audit, read_audit
 
 BOOK = read_rules(Path("no such folder"))
 FREEZE = Question("spot.png", "Cryotherapy today", "78-year-old")
+SURE, UNSURE = OneReading(), OneReading(scores=(-0.6, -1.4, -1.4, -1.4))
 
 
-class Chapter:
-    """A guideline with the sentence on freezing, which any question finds."""
+class Chapter(Shelf):
+    """A guideline with the sentence on freezing."""
 
-    def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
+    def holding(self, sentence: str) -> Sequence[Passage]:
         text = (
             "Do not freeze, shave or burn\na spot that may be melanoma; the specialist team"
             " removes it whole for histology."
         )
-        return [Passage("m-4", text, "Guide", "2026", 5, "1.2", "C", "III", 0.9)]
+        title = "Sample Guideline for Demonstration"
+        passage = Passage("m-4", text, title, "2026", 5, "1.2", "C", "III", 0.9)
+        return [passage] if sentence in " ".join(text.split()) else []
 
 
-class NoGuidelines:
-    """Fails once the consultation, which asks for no passage here, is over."""
+class Failing(Shelf):
+    """Fails once the consultation is over."""
 
-    def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
-        if k:
-            raise GuidelineError("the index is damaged", "rebuild it")
-        return []
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def holding(self, sentence: str) -> Sequence[Passage]:
+        raise self.error
 
 
 def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
@@ -56,12 +64,32 @@ def test_an_error_is_quoted_and_recorded_without_the_persons_words() -> None:
 
 
 def test_where_the_appliance_abstains_there_is_no_verdict_but_what_was_found() -> None:
-    unsure = OneReading(scores=(-0.6, -1.4, -1.4, -1.4))
-    found = check(FREEZE, ports(captioner=unsure, guidelines=Chapter()), BOOK)
+    found = check(FREEZE, ports(captioner=UNSURE, guidelines=Chapter()), BOOK)
     assert found.consultation.decision and found.consultation.decision.kind == "abstain"
     assert found.judgement and found.judgement.verdict == "UNSURE"
     assert "abstains" in found.judgement.because
     assert [passage.passage_id for _, passage in found.passages] == ["m-4"]
+
+
+@pytest.mark.parametrize(("captioner", "abstains"), [(SURE, False), (UNSURE, True)])
+def test_the_command_prints_the_caption_only_where_the_appliance_does_not_abstain(
+    captioner: OneReading, abstains: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_check(check(FREEZE, ports(captioner=captioner, guidelines=Chapter()), BOOK))
+    out = capsys.readouterr().out
+    assert ("irregular border" in out, "ABSTAINS" in out) == (not abstains, abstains)
+
+
+def test_of_a_plan_it_says_what_fits_and_that_the_rest_is_unchecked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = Question("spot.png", "Excise it, then oral amoxicillin")
+    found = check(plan, ports(guidelines=Chapter()), BOOK)
+    assert found.judgement and found.judgement.verdict == "CORRECT"
+    assert "speaks for excision for melanoma" in found.judgement.because
+    assert found.unchecked == ("antibiotic",) and found.entry.body["speaks_of"] == ["excision"]
+    print_check(found)
+    assert "UNCHECKED     antibiotic" in capsys.readouterr().out
 
 
 def test_without_a_passage_it_is_unsure() -> None:
@@ -75,6 +103,21 @@ def test_words_that_name_no_treatment_are_unsure() -> None:
     assert found.judgement and "no treatment was recognised" in found.judgement.reason
 
 
+@pytest.mark.parametrize(
+    ("treatment", "finding", "quoted"),
+    [
+        ("Excision is not needed", "", "excision is not needed"),
+        ("Excise it", "bleeding, melanoma excluded", "melanoma excluded"),
+    ],
+)
+def test_words_that_cannot_be_read_surely_are_unsure_and_quoted(
+    treatment: str, finding: str, quoted: str
+) -> None:
+    found = check(Question("spot.png", treatment, finding), ports(guidelines=Chapter()), BOOK)
+    assert found.judgement and found.judgement.verdict == "UNSURE"
+    assert f": {quoted};" in found.judgement.because
+
+
 def test_a_refused_picture_has_no_verdict_and_an_outcome() -> None:
     log = MemoryLog()
     images = OneImage(error=ImageError("it is damaged", "take another", code="image-damaged"))
@@ -86,8 +129,19 @@ def test_a_refused_picture_has_no_verdict_and_an_outcome() -> None:
 def test_guidelines_that_fail_are_an_outcome() -> None:
     log = MemoryLog()
     with pytest.raises(GuidelineError):
-        check(FREEZE, ports(guidelines=NoGuidelines(), audit=log), BOOK)
+        check(FREEZE, ports(guidelines=Failing(GuidelineError("no", "go")), audit=log), BOOK)
     assert log.entries[-1].kind == "check.failed"
+
+
+def test_a_failure_that_nobody_foresaw_is_an_outcome_when_the_log_closes(home: Path) -> None:
+    config = Config(home)
+    with pytest.raises(ZeroDivisionError), open_audit(config) as log:
+        through = ports(guidelines=Failing(ZeroDivisionError()))
+        check(FREEZE, replace(through, audit=log), BOOK)
+    with read_audit(config) as kept:
+        entries = {entry.kind: entry for entry in kept.entries()}
+    interrupted = entries["check.interrupted"]
+    assert interrupted.body == {"asked": entries["check.asked"].seq}
 
 
 def test_a_check_stopped_while_it_looks_up_is_an_outcome() -> None:
@@ -118,7 +172,8 @@ def test_an_unlikely_label_is_not_looked_up() -> None:
     shelf = Shelf()
     scores = (-0.01, -9.0, -9.0, -9.0)
     check(FREEZE, ports(captioner=OneReading(scores=scores), guidelines=shelf), BOOK)
-    assert shelf.queries and all(query.startswith("melanoma") for query in shelf.queries)
+    quotes = {rule.quote for rule in BOOK.rules if "melanoma" in rule.labels}
+    assert shelf.sentences and set(shelf.sentences) <= quotes
 
 
 @pytest.mark.slow

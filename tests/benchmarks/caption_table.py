@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from training.datasets import FILES, encoded_images, in_split, read_examples
+from training.datasets import FILES, Example, encoded_images, in_split, read_examples
 from training.labels import label_set
 from training.metrics import domain_scores
 
@@ -33,8 +33,8 @@ def main() -> None:
         report(truth, caption(list(truth), options.k))
 
 
-def write_images(data: Path, folder: Path, per_domain: int) -> dict[str, str]:
-    """Path of each image written, and its label."""
+def write_images(data: Path, folder: Path, per_domain: int) -> dict[str, Example]:
+    """Path of each image written, and what is known of it."""
     examples, _ = read_examples(data)
     images = {dataset: encoded_images(data, dataset) for dataset in FILES}
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def write_images(data: Path, folder: Path, per_domain: int) -> dict[str, str]:
             example = examples[index]
             path = folder / f"{example.dataset}-{example.row}"
             path.write_bytes(images[example.dataset][example.row])
-            truth[str(path)] = example.label
+            truth[str(path)] = example
     return truth
 
 
@@ -56,9 +56,11 @@ def caption(paths: list[str], k: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def report(truth: dict[str, str], results: list[dict[str, Any]]) -> None:
+def report(truth: dict[str, Example], results: list[dict[str, Any]]) -> None:
     labels = label_set()
-    wanted = np.array([labels.names.index(truth[result["image"]["path"]]) for result in results])
+    asked = [truth[result["image"]["path"]] for result in results]
+    wanted = np.array([labels.names.index(example.label) for example in asked])
+    groups = np.array([example.group for example in asked])
     found = np.array(
         [
             labels.names.index(result["caption"]["label"]) if result["caption"] else -1
@@ -70,8 +72,8 @@ def report(truth: dict[str, str], results: list[dict[str, Any]]) -> None:
     domain_right = float(
         np.mean(
             [
-                result["domain"] == labels.domain_of(truth[result["image"]["path"]])
-                for result in results
+                result["domain"] == example.domain
+                for result, example in zip(results, asked, strict=True)
             ]
         )
     )
@@ -81,12 +83,12 @@ def report(truth: dict[str, str], results: list[dict[str, Any]]) -> None:
         times = [result["timings_ms"][stage] for result in results if stage in result["timings_ms"]]
         if times:
             print(f"  {stage:<8} median {statistics.median(times):.1f} ms")
-    for domain, scores in domain_scores(labels, wanted, found).items():
+    for domain, scores in domain_scores(labels, wanted, found, groups).items():
         low, high = scores.accuracy_interval
         kinds = [
             result["decision"]["kind"]
-            for result in results
-            if result["decision"] and labels.domain_of(truth[result["image"]["path"]]) == domain
+            for result, example in zip(results, asked, strict=True)
+            if result["decision"] and example.domain == domain
         ]
         shares = ", ".join(
             f"{kind} {kinds.count(kind) / len(kinds):.2f}" for kind in ("label", "set", "abstain")

@@ -196,6 +196,7 @@ def ours(folder: Path, options: argparse.Namespace, serve: Callable[[Step, float
         train=places,
         validation=places[:1],
         weights=np.full(count, 1 / count),
+        images_sha256="",
     )
     model = add_adapter(model, recipe)
     trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -88,7 +88,8 @@ def row_of(name: str, pair: Pair, options: argparse.Namespace) -> Row:
 
 def answers_of(model: Path, name: str, options: argparse.Namespace) -> tuple[AnsweredImage, ...]:
     print(f"asking {name}", flush=True)
-    subject, out = read_subject(model, None, options.threads), options.folder / "answers" / name
+    subject = read_subject(model, None, options.threads, full_precision=True)
+    out = options.folder / "answers" / name
     run_evaluation(subject, options.data, "test", options.per_domain, out, print)
     return read_evaluation(out).images
 

@@ -39,7 +39,7 @@ def main() -> None:
     questions = read_questions(options.data, "test", options.images)
     whole = Quantization("none", double=False, compute="float32")
     folder = require_base(str(options.base))
-    base = Adapted(load_base(str(options.base), whole).eval(), load_tokenizer(folder))
+    base = Adapted(load_base(str(options.base), whole).eval(), load_tokenizer(folder), made_of={})
     before = likeliest(base, questions)
     report("base", base, questions, before, before, options.written)
     for adapter in options.adapters:

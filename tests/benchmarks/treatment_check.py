@@ -28,7 +28,16 @@ from PIL import Image, ImageDraw
 
 from appliance.config import Config
 from appliance.core.calibration import wilson
-from appliance.core.check import UNLIKELY, Check, Question, check, passages_of, stated_labels
+from appliance.core.check import (
+    UNLIKELY,
+    Check,
+    Question,
+    check,
+    denied_labels,
+    passages_of,
+    stated_labels,
+    unclear_words,
+)
 from appliance.core.labels import DOMAINS
 from appliance.core.ports import ReleaseCard
 from appliance.core.treatment import (
@@ -191,10 +200,14 @@ def judges(
         return lambda _: lambda s: bold(judge(found[s.id], (), CERTAIN))
 
     stated = {s.id: stated_labels(s.finding, labels) for s in scenarios}
+    denied = {s.id: denied_labels(s.finding, labels) for s in scenarios}
+    unclear = {s.id: unclear_words(s.treatment, s.finding, book, labels) for s in scenarios}
     seen = heard(picture)
 
     def checked(scenario: Scenario, point: OperatingPoint) -> Judgement:
-        found = judge(seen[scenario.id], stated[scenario.id], point)
+        if unclear[scenario.id]:
+            return Judgement("UNSURE", None, "", ())
+        found = judge(seen[scenario.id], stated[scenario.id], point, denied[scenario.id])
         return withheld(found) if believed[scenario.id].abstains else found
 
     return {
