@@ -55,7 +55,8 @@ class Config:
     keep_cases_days: int = 365
     """Days after which a case is purged; 0 keeps none. The log is not touched by it."""
     second_reader: bool = False
-    """Whether a clinician's own impression is asked for before the caption is shown."""
+    """Whether a clinician's own impression is asked for before the screen shows the caption; the
+    commands, as `appliance caption` and `cases show`, do not ask."""
     language: str = "en"
     """Of the screen: en or ms."""
     theme: str = "dark"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -276,16 +277,16 @@ def change_setting(config: Config, key: str, text: str) -> Any:
     return value
 
 
-def find_faults(config: Config, *, full: bool = False) -> list[Finding]:
-    """What the doctor finds, recorded where there is a log; with `full` every entry is proved."""
+def find_faults(config: Config, *, full: bool = False, quick: bool = False) -> list[Finding]:
+    """What the doctor finds, recorded where there is a log; `full` and `quick` as of `look`."""
     from appliance.edges.health import look  # with ciphers, archives, Chroma
 
-    findings = look(config, clock.now(), full=full)
+    findings = look(config, clock.now(), full=full, quick=quick)
     if has_log(config.log_folder):
         states = Counter[str](finding.state for finding in findings)
         try:
             with open_audit(config) as log:
-                log.append("doctor.done", {**states, "full": full})
+                log.append("doctor.done", {**states, "full": full, "quick": quick})
         except AuditError as exc:
             findings.append(Finding("log", "bad", exc.message, exc.hint, exc.exit_code))
     return findings
@@ -312,20 +313,37 @@ def open_worklist(config: Config) -> WorklistFile:
 
 def worklist_items(arguments: Sequence[str]) -> list[Item]:
     """New items for what `find_pictures` finds: pictures, folders of them, or lists."""
-    given = [str(Path(argument).expanduser()) for argument in arguments]
+    given = [_at_home(argument) for argument in arguments]
     return new_items(find_pictures(given, io.BytesIO()).paths)
 
 
 def settled_items(folder: str, least_age_s: float) -> list[Item]:
     """New items for the pictures in a folder that nobody wrote to for so long; none without it."""
-    if not Path(folder).expanduser().is_dir():
+    if not Path(_at_home(folder)).is_dir():
         return []
-    paths = find_pictures([str(Path(folder).expanduser())], io.BytesIO()).paths
+    paths = find_pictures([_at_home(folder)], io.BytesIO()).paths
     return new_items(settled([path for path in paths if path != folder], least_age_s))
+
+
+def _at_home(path: str) -> str:
+    return os.path.expanduser(path)  # noqa: PTH111 - a Path fails on a name that is nobody's
 
 
 measure_picture = measure
 """Of an opened image, what the process that decodes a file takes: core.gate.MEASURES."""
+
+
+def decode_picture(encoded: bytes) -> Any:
+    """RGB (a PIL image) of a picture file by the clinic's rules, in this process: for files that
+    are trusted. Raises: ValueError, and whatever Pillow makes of damage."""
+    from appliance.edges.picture_pixels import decode_picture as decode  # Pillow
+    from appliance.edges.refusal import Refused
+
+    try:
+        image, _, _ = decode(encoded)
+    except Refused as exc:
+        raise ValueError(str(exc)) from exc
+    return image
 
 
 def open_audit(config: Config) -> AuditDatabase:
@@ -578,10 +596,13 @@ def prove_offline(config: Config) -> Finding:
     """Whether the main job is done without a network, recorded where there is a log."""
     from appliance.edges import offline_proof
 
-    release = find_release(config.releases_folder, config.release)
-    finding = offline_proof.prove_offline(release)
-    if has_log(config.log_folder):
-        with open_audit(config) as log:
-            body = {"state": finding.state, "said": finding.text, "release": release.card.sha256}
-            log.append("offline.done", body)
+    try:
+        release = find_release(config.releases_folder, config.release)
+        finding = offline_proof.prove_offline(release)
+        if has_log(config.log_folder):
+            with open_audit(config) as log:
+                said = {"state": finding.state, "said": finding.text}
+                log.append("offline.done", {**said, "release": release.card.sha256})
+    except (ReleaseError, AuditError) as exc:
+        return Finding(offline_proof.NAME, "bad", exc.message, exc.hint, exc.exit_code)
     return finding

@@ -1,5 +1,6 @@
 """`appliance caption`: pictures in, recorded answers out."""
 
+import io
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,6 +21,7 @@ from appliance.cli.output import (
     print_line,
 )
 from appliance.config import Config
+from appliance.core.text import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +69,8 @@ def caption(
     passages = config.passages if k is None else k
     config = config if burned_text is None else replace(config, burned_in_text=burned_text)
     lookup = passages > 0 and not no_lookup
-    found = find_pictures(images, sys.stdin.buffer)
+    standard_input = sys.stdin.buffer if sys.stdin else io.BytesIO()  # None when it was closed
+    found = find_pictures(images, standard_input)
     with ExitStack() as stack:
         ports = stack.enter_context(open_consultation(config, lookup=lookup))
         release = ports.captioner.release
@@ -120,6 +123,22 @@ def _print_beside(neighbours: "Sequence[Neighbour]") -> None:
 
 
 def _print_answer(result: "Consultation", looked_up: bool) -> None:
+    assert result.decision is not None
+    print_reading(result)
+    if result.decision.kind == "abstain":
+        return
+    if looked_up and not result.passages:
+        print_field("guidelines", "nothing relevant found")
+    for rank, passage in enumerate(result.passages, 1):
+        print_passage(rank, passage)
+    if result.passages:
+        print_line()
+        print_field("guidelines", f"set {result.guideline_set}")
+
+
+def print_reading(result: "Consultation") -> None:
+    """Decision, probabilities and caption of a picture that was read; where a measured release
+    abstains, no caption."""
     decision, caption = result.decision, result.caption
     assert decision is not None and caption is not None
     answer = {
@@ -131,7 +150,8 @@ def _print_answer(result: "Consultation", looked_up: bool) -> None:
     likeliest = sorted(result.label_probabilities.items(), key=lambda item: -item[1])[:3]
     is_measured = bool(result.domain and result.release.calibration.thresholds[result.domain])
     doubt = "" if is_measured else f"{NOT_MEASURED}: "
-    print_field("probability", doubt + ", ".join(f"{name} {p:.0%}" for name, p in likeliest))
+    shares = (f"{name} {percent(p).replace(' ', '')}" for name, p in likeliest)
+    print_field("probability", doubt + ", ".join(shares))
     if decision.kind == "abstain" and is_measured:
         return
     if not is_measured:
@@ -142,15 +162,6 @@ def _print_answer(result: "Consultation", looked_up: bool) -> None:
     print_field("region", caption.anatomical_region)
     print_field("findings", caption.key_findings)
     print_field("significance", caption.clinical_significance)
-    if decision.kind == "abstain":
-        return
-    if looked_up and not result.passages:
-        print_field("guidelines", "nothing relevant found")
-    for rank, passage in enumerate(result.passages, 1):
-        print_passage(rank, passage)
-    if result.passages:
-        print_line()
-        print_field("guidelines", f"set {result.guideline_set}")
 
 
 def print_passage(rank: int, passage: "Passage") -> None:

@@ -32,7 +32,7 @@ INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="appliance")
 @click.option("--release", metavar="NAME", help="Model release to use.")
-@click.option("--threads", type=int, metavar="N", help="Processor threads (0: all cores).")
+@click.option("--threads", type=int, metavar="N", help="Threads (0: what suits the release).")
 @click.option("--risk", type=float, metavar="SHARE", help="Of sets that may lack the true label.")
 @click.pass_context
 def main(context: click.Context, /, **flags: Any) -> int:

@@ -79,14 +79,15 @@ def _measure_images(config: Config, found: "Release", source: Path, as_json: boo
     from appliance.wiring import open_audit, open_captioner, open_images
 
     refuse_built_in(found)
+    encoder = config.encoder or found.encoder
     images, left_out = read_labelled(source, found.card.labels, print_progress)
     with (
         open_audit(config) as audit,
         recorded(audit, "release.measure", {"release": found.card.sha256}) as outcome,
     ):
         with (
-            KeptAnswers(config.measuring_folder, found) as kept,
-            open_captioner(found, config.threads) as captioner,
+            KeptAnswers(config.measuring_folder, found, encoder) as kept,
+            open_captioner(found, config.threads, encoder) as captioner,
         ):
             answered, failed = answer_all(
                 images, captioner, open_images(), kept, time.monotonic, print_progress
@@ -95,7 +96,7 @@ def _measure_images(config: Config, found: "Release", source: Path, as_json: boo
         left_out += failed
         _print_left_out(config, found.name, left_out)
         measurement = measure(found.card.labels, answered, len(left_out), _today())
-        written = write_measurement(found, measurement)
+        written = write_measurement(found, measurement, encoder)
         outcome |= {"release": written.card.sha256, "images": len(answered)}
     if as_json:
         print_json({"release": found.name, **_measurement_json(measurement)})
@@ -128,6 +129,12 @@ def _measure_box(config: Config, releases: "list[Release]", budget_s: float, as_
         _print_box(report)
     settings = ", ".join(f"{key} = {value!r}" for key, value in report.setting.items())
     print_note(f"kept in {path}; to use it: {settings} in {config.home / SETTINGS_FILE}")
+    chosen = next(found for found in releases if found.name == report.chosen.release)
+    if report.chosen.vision_encoder != chosen.encoder and chosen.card.calibration.is_measured:
+        print_note(
+            f"{chosen.name} is calibrated with the vision encoder {chosen.encoder}: once it is "
+            f"{report.chosen.vision_encoder}, measure it again with --images"
+        )
 
 
 def _print_left_out(config: Config, name: str, left_out: "list[LeftOut]") -> None:

@@ -30,7 +30,8 @@ def print_release(found: "Release") -> None:
         print_field(
             "measured",
             f"here, {measured['date']}: calibrated on {measured['calibrated_on']} pictures, "
-            f"figures from {measured['measured_on']} others",
+            f"figures from {measured['measured_on']} others, with the vision encoder "
+            f"{found.encoder}",
         )
         for domain, reason in measured["unmeasured"].items():
             print_field(domain, f"{NOT_MEASURED}: {reason}; it abstains on these")

@@ -1,9 +1,11 @@
 """A consultation as JSON: the contract of `caption --json`, and what is kept of a case."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from appliance.core.atlas import TEACHING, neighbour_json
+from appliance.core.decision import NOT_MEASURED
 
 if TYPE_CHECKING:
     from appliance.core.consult import Consultation  # which keeps what is made here
@@ -43,3 +45,19 @@ def answer_json(result: "Consultation") -> dict[str, Any]:
         if error
         else None,
     }
+
+
+def is_for_trial(answer: Mapping[str, Any]) -> bool:
+    """Whether the model's words were never measured on pictures of this kind."""
+    decision = answer["decision"]
+    return decision is not None and decision["reason"] == NOT_MEASURED
+
+
+def caption_to_show(answer: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """The caption, of an answer's JSON, where there is one to see and to judge: not of a reading
+    that failed, and not where a release that was measured abstained."""
+    if answer["error"] is not None or answer["caption"] is None:
+        return None
+    is_withheld = answer["decision"]["kind"] == "abstain" and not is_for_trial(answer)
+    caption: Mapping[str, str] = answer["caption"]
+    return None if is_withheld else caption

@@ -61,7 +61,7 @@ class Bin:
     """Mean probability of the likeliest label."""
     accuracy: float
     accuracy_interval: tuple[float, float]
-    """Wilson, 95 %."""
+    """As share_interval."""
 
 
 def calibrate(labels: LabelSet, truth: Sequence[str], answers: Sequence[Scored]) -> Calibration:
@@ -104,27 +104,35 @@ def confident_temperature(rows: Sequence[Sequence[float]], right: int) -> float:
 def decision_figures(
     labels: LabelSet,
     truth: Sequence[str],
+    groups: Sequence[str],
     answers: Sequence[Scored],
     calibration: Calibration,
 ) -> dict[str, dict[str, Any]]:
     """By domain: is it as often right as it is sure, and by risk target what it decides and how
-    often the true label is kept, in the form of the manifest."""
+    often the true label is kept, in the form of the manifest. Each answer's picture has its true
+    label in `truth` and its patient or lesion in `groups`."""
     figures: dict[str, dict[str, Any]] = {}
     for domain in DOMAINS:
         pictures = _in_domain(labels, domain, truth, answers)
         if not pictures:
             continue
+        alike = [
+            group
+            for name, group in zip(truth, groups, strict=True)
+            if labels.domain_of(name) == domain
+        ]
         inside = [(name, believe(labels, scores, calibration)) for name, scores in pictures]
         bins = reliability_bins(
             [max(belief.probability.values()) for _, belief in inside],
             [_likeliest(labels, scores) == name for name, scores in pictures],
+            alike,
         )
         figures[domain] = {
             "images": len(inside),
             "calibration_error": calibration_error(bins),
             "reliability": [asdict(each) for each in bins],
             "at_risk": {
-                str(risk): _at_risk(labels, inside, calibration, risk)
+                str(risk): _at_risk(labels, inside, alike, calibration, risk)
                 for risk in STATED_RISKS
                 if risk in calibration.thresholds[domain]
             },
@@ -135,6 +143,7 @@ def decision_figures(
 def _at_risk(
     labels: LabelSet,
     pictures: Sequence[tuple[str, Belief]],
+    groups: Sequence[str],
     calibration: Calibration,
     risk: float,
 ) -> dict[str, Any]:
@@ -142,18 +151,20 @@ def _at_risk(
     kinds: list[str] = []
     is_kept: list[bool] = []
     answers: list[bool] = []
+    answered: list[str] = []
     by_label: dict[str, list[bool]] = {}
-    for name, belief in pictures:
+    for (name, belief), group in zip(pictures, groups, strict=True):
         holds = name in (kept_labels(labels, belief, calibration, risk) or ())
         is_kept.append(holds)
         by_label.setdefault(name, []).append(holds)
         kinds.append(decide(labels, belief, calibration, risk).kind)
         if kinds[-1] != "abstain":
             answers.append(holds)
+            answered.append(group)
     return {
         "coverage_wanted": 1 - risk,
         "coverage": sum(is_kept) / len(is_kept),
-        "coverage_interval": wilson(sum(is_kept), len(is_kept)),
+        "coverage_interval": share_interval(is_kept, groups),
         "coverage_by_label": {
             name: sum(by_label[name]) / len(by_label[name])
             for name in labels.names
@@ -161,7 +172,7 @@ def _at_risk(
         },
         **{kind: kinds.count(kind) / len(kinds) for kind in ("label", "set", "abstain")},
         "answers_right": sum(answers) / len(answers) if answers else None,
-        "answers_right_interval": wilson(sum(answers), len(answers)) if answers else None,
+        "answers_right_interval": share_interval(answers, answered) if answers else None,
     }
 
 
@@ -180,7 +191,7 @@ def _likeliest(labels: LabelSet, scores: Sequence[float]) -> str:
     return labels.names[scores.index(max(scores))]
 
 
-def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(correct: float, total: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson score interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953), 95 % by
     default."""
     share = correct / total
@@ -190,19 +201,48 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def reliability_bins(confidences: Sequence[float], is_right: Sequence[bool]) -> list[Bin]:
+def share_interval(
+    right: Sequence[int], groups: Sequence[str], of: Sequence[int] | None = None
+) -> tuple[float, float]:
+    """95 % interval of the share sum(`right`) / sum(`of`), `of` being 1 for each where not given,
+    when those of one group (a patient, a lesion) are alike and only the groups are independent.
+
+    Wilson's, for as many as would tell as much if each stood alone: the total by its design effect
+    (Rao and Scott 1992, doi:10.2307/2532311; recommended with Wilson's interval by Franco et al.
+    2019, doi:10.1093/jssam/smy019), which is taken to be at least 1, and where all or none are
+    right, what it would be if those of a group were always the same.
+    """
+    by_group: dict[str, tuple[int, int]] = {}
+    for group, hits, count in zip(groups, right, of or [1] * len(right), strict=True):
+        before = by_group.get(group, (0, 0))
+        by_group[group] = (before[0] + hits, before[1] + count)
+    correct, total = (sum(each[side] for each in by_group.values()) for side in (0, 1))
+    share = correct / total
+    if 0 < correct < total:
+        spread = math.fsum((hits - share * count) ** 2 for hits, count in by_group.values())
+        effect = max(1.0, spread / (total * share * (1 - share)))
+    else:
+        effect = sum(count**2 for _, count in by_group.values()) / total
+    return wilson(correct / effect, total / effect)
+
+
+def reliability_bins(
+    confidences: Sequence[float], is_right: Sequence[bool], groups: Sequence[str]
+) -> list[Bin]:
     """Ten bins of equal width, those without pictures left out."""
-    members: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
-    for sure, right in zip(confidences, is_right, strict=True):
-        members[min(int(sure * BINS), BINS - 1)].append((sure, right))
+    members: list[list[tuple[float, bool, str]]] = [[] for _ in range(BINS)]
+    for sure, right, group in zip(confidences, is_right, groups, strict=True):
+        members[min(int(sure * BINS), BINS - 1)].append((sure, right, group))
     return [
         Bin(
             low=place / BINS,
             high=(place + 1) / BINS,
             images=len(inside),
-            confidence=sum(sure for sure, _ in inside) / len(inside),
-            accuracy=sum(right for _, right in inside) / len(inside),
-            accuracy_interval=wilson(sum(right for _, right in inside), len(inside)),
+            confidence=sum(sure for sure, _, _ in inside) / len(inside),
+            accuracy=sum(right for _, right, _ in inside) / len(inside),
+            accuracy_interval=share_interval(
+                [right for _, right, _ in inside], [group for *_, group in inside]
+            ),
         )
         for place, inside in enumerate(members)
         if inside

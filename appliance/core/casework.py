@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from appliance.core.answer import caption_to_show
 from appliance.core.caption import Caption, CaptionFormatError, caption_json, parse_caption
 from appliance.core.cases import Case, Cases, Verdict
 from appliance.core.decision import believe
@@ -69,21 +70,26 @@ def judge_case(
     """`corrected`: the fields of the caption that the clinician would have otherwise; `labels` are
     those of the release that said it, needed for a correction.
 
-    Raises: CaseError when there is no such case, or no caption in it to judge; ConfigError when
+    Raises: CaseError when there is no such case, or no caption that was shown; ConfigError when
     the correction is no caption; AuditError.
     """
     with recorded(audit, "case.judge", {**_named(case_id), "verdict": verdict}) as outcome:
         answer = found_case(cases, case_id).answer
-        if answer["caption"] is None:
-            raise CaseError(f"case {case_id} has no caption", "judge one that was answered")
+        said = caption_to_show(answer)
+        if said is None:
+            raise CaseError(
+                f"case {case_id} has no caption to judge: it abstained or failed",
+                "judge one that was answered",
+            )
         caption = None
         if verdict == "corrected":
             if labels is None:
                 raise CaseError(
-                    f"the release that said it is not here: {answer['release']['name']}",
-                    "bring it back, or reject the caption",
+                    f"the release that said it is not here: {answer['release']['name']},"
+                    f" {answer['release']['sha256'][:12]}",
+                    "bring it back; accept or reject the caption as it stands",
                 )
-            caption = corrected_caption(answer["caption"], corrected or {}, labels)
+            caption = corrected_caption(said, corrected or {}, labels)
         cases.judge(case_id, verdict, caption)
         outcome |= {"case": case_id, "verdict": verdict}
         if caption:

@@ -17,6 +17,7 @@ from appliance.core.entry import Entry
 from appliance.core.gate import NOT_FITTED, Refusal, refusal, unfamiliar
 from appliance.core.labels import Domain
 from appliance.core.ports import (
+    CANCELLED,
     AuditLog,
     Captioner,
     Guidelines,
@@ -27,7 +28,7 @@ from appliance.core.ports import (
     ReleaseCard,
 )
 from appliance.core.query import GuidelineQuery, caption_queries
-from appliance.core.scope import limits
+from appliance.core.scope import NOT_WRITTEN, TAGS_OUTSIDE, limits
 from appliance.core.structure import STRUCTURE_VERSION
 from appliance.core.synthetic_mark import drawn
 from appliance.errors import (
@@ -37,6 +38,7 @@ from appliance.errors import (
     CaseError,
     ImageError,
     ModelError,
+    ReleaseError,
 )
 
 Stage = Literal["opening", "reading", "looking up", "recording"]
@@ -81,6 +83,9 @@ class Consultation:
     limits: tuple[str, ...] = ()
     """Where the picture lies outside what the release was trained and measured on, and where
     reference cases disagree."""
+    limits_recorded: tuple[str, ...] = ()
+    """The same as the log has it: without what tags say, and of an error its code alone, for its
+    message may name a path."""
     neighbours: tuple[Neighbour, ...] | None = None
     """Reference cases that look alike, as teaching material; None where none were looked for."""
     inconsistency: str | None = None
@@ -150,6 +155,8 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
     result.decision = decide(release.labels, belief, release.calibration, ports.risk)
     known = limits(release.scope, result.domain, result.picture.facts)
     result.limits = (*known, *unusual)
+    recorded = (said if said == NOT_WRITTEN else TAGS_OUTSIDE for said in known)
+    result.limits_recorded = (*recorded, *unusual)
     lap("caption")
 
     if ports.atlas is not None:
@@ -167,15 +174,24 @@ def _answer(result: Consultation, ports: Ports, k: int, progress: Callable[[Stag
 def _look_beside(
     result: Consultation, atlas: Atlas, k: int, picture: Picture, caption: Caption
 ) -> None:
-    """An atlas that fails takes nothing from the answer; that it failed is said."""
+    """An atlas that fails, or the model at work for it, takes nothing from the answer; that it
+    failed is said. Raises: ModelError when it was cancelled."""
     try:
         result.neighbours = similar(atlas, picture, k, let_through=True)
-    except AtlasError as exc:
-        result.limits = (*result.limits, f"no reference cases: {exc.message}")
+    except (AtlasError, ModelError, ReleaseError) as exc:
+        if exc.code == CANCELLED:
+            raise
+        _limit(result, "no reference cases", exc)
         return
     result.inconsistency = inconsistency(caption.label, result.neighbours)
     if result.inconsistency is not None:
-        result.limits = (*result.limits, result.inconsistency)
+        _limit(result, result.inconsistency)
+
+
+def _limit(result: Consultation, said: str, because: ApplianceError | None = None) -> None:
+    message, code = (f": {because.message}", f": {because.code}") if because else ("", "")
+    result.limits = (*result.limits, said + message)
+    result.limits_recorded = (*result.limits_recorded, said + code)
 
 
 def _read(picture: Picture, path: str, captioner: Captioner) -> tuple[Reading, Caption]:
@@ -248,7 +264,7 @@ def _prove(result: Consultation, entry: Entry, cases: CaseKeeper | None) -> None
 
 def _unkept(result: Consultation, exc: CaseError) -> None:
     result.case_id = None
-    result.limits = (*result.limits, f"recorded, but not kept as a case: {exc.message}")
+    _limit(result, "recorded, but not kept as a case", exc)
 
 
 def _made_with(release: ReleaseCard) -> dict[str, Any]:
@@ -268,6 +284,8 @@ def _outcome(result: Consultation, audit: AuditLog) -> dict[str, Any]:
         "caption": asdict(result.caption) if result.caption else None,
         "label_probabilities": {k: round(p, 6) for k, p in result.label_probabilities.items()},
         "decision": asdict(result.decision) if result.decision else None,
+        "note": picture.note if picture else None,
+        "limits": list(result.limits_recorded),
         "guidelines": result.guideline_set,
         "passages": [passage.passage_id for passage in result.passages],
         "atlas": _beside(result),

@@ -26,6 +26,8 @@ WIDEST_SET = 3
 """A set of more labels than this helps nobody choose: abstain."""
 DOMAIN_FLOOR = 0.7
 """A picture whose likeliest domain holds less of the probability belongs to none of them."""
+NOT_MEASURED = "this release was not measured on pictures of this kind"
+"""The one reason to abstain for which the model's words are shown nevertheless, for trial only."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def decide(labels: LabelSet, belief: Belief, calibration: Calibration, risk: flo
 
     kept = kept_labels(labels, belief, calibration, risk)
     if not calibration.thresholds[belief.domain]:
-        return abstain("this release was not measured on pictures of this kind")
+        return abstain(NOT_MEASURED)
     if kept is None:
         return abstain(f"too few pictures of this kind were measured for a risk of {risk:.0%}")
     chance = belief.probability

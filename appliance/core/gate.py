@@ -195,7 +195,7 @@ def read_gate(said: Mapping[str, Any] | None) -> Gate:
         raise ValueError("the gate was fitted with other measures than this appliance takes")
     mean, scale = unpack(said["mean"]), unpack(said["scale"])
     axes, width = unpack(said["axes"]), len(mean)
-    count = len(axes) // width + 1
+    count = len(axes) // max(width, 1) + 1
     groups = {
         name: Group(
             centre=unpack(group["centre"]),

@@ -11,6 +11,9 @@ from appliance.core.labels import LabelSet
 from appliance.core.query import GuidelineQuery
 from appliance.core.scope import Facts, Scope
 
+CANCELLED = "model-cancelled"
+"""Code of the ModelError of a reading that somebody stopped."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -123,6 +126,9 @@ class Captioner(Protocol):
 class Guidelines(Protocol):
     def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
         """Best first, at most `k`, none when nothing is relevant. Raises: GuidelineError."""
+
+    def holding(self, sentence: str) -> Sequence[Passage]:
+        """Every passage that holds it word for word. Raises: GuidelineError."""
 
 
 class AuditLog(Protocol):

@@ -92,6 +92,8 @@ AGES = {
 """Bands wide enough to point at nobody: first and last year of age."""
 
 NOT_WRITTEN = "what this release was trained on is not written in it"
+TAGS_OUTSIDE = "the picture's tags say what this release was not trained and measured on"
+"""What the log keeps of the sentence that names it: what tags say is shown, never recorded."""
 
 
 @dataclass(frozen=True)

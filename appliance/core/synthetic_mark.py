@@ -7,11 +7,14 @@ apart, and is nothing against whoever takes it out.
 """
 
 import hashlib
-import math
 from functools import cache
-from operator import add, mul
+from typing import TYPE_CHECKING
 
 from appliance.core.gate import Refusal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KEY = b"synthetic picture, drawn by a model"
 LEAST_WAVES, MOST_WAVES = 6, 22
@@ -48,34 +51,34 @@ def drawn(rgb: bytes, size: int) -> Refusal | None:
 
 def agreement(rgb: bytes, size: int) -> float:
     """Share of the cosines that have the mark's sign, by the green channel."""
+    import numpy as np  # not before the first picture
+
     block = max(1, size // READ_SIDE)
-    columns = list(zip(*_reduced(rgb[1::3], size, block), strict=True))
-    cosines = _cosines(size, block)
-    down = [[sum(map(mul, cosine, column)) for column in columns] for cosine in cosines]
-    agreeing = 0
-    for (across, downward), sign in signs().items():
-        agreeing += sign * sum(map(mul, cosines[across - 1], down[downward - 1])) > 0
-    return agreeing / len(signs())
-
-
-def _reduced(grey: bytes, size: int, block: int) -> list[list[int]]:
-    """Sums over squares of `block`; what is left over at the right and below is left out."""
     side = size // block
-    rows = []
-    for top in range(0, side * block, block):
-        line = [0] * side
-        for start in range(top * size, (top + block) * size, size):
-            for left in range(block):
-                line = list(map(add, line, grey[start + left : start + side * block : block]))
-        rows.append(line)
-    return rows
+    # What is left over at the right and below is left out.
+    green = np.frombuffer(rgb, np.uint8)[1::3].reshape(size, size)[: side * block, : side * block]
+    reduced = green.reshape(side, block, side, block).sum((1, 3), dtype=np.int64)
+    cosines = _cosines(size, block)
+    found = cosines @ reduced @ cosines.T
+    return np.count_nonzero(found * _wanted() > 0) / len(signs())
 
 
 @cache
-def _cosines(size: int, block: int) -> list[list[float]]:
-    """Of 1 to MOST_WAVES half waves over the whole picture, at the middle of each square."""
-    middles = [(block * (place + 0.5)) / size for place in range(size // block)]
-    return [
-        [math.cos(math.pi * waves * middle) for middle in middles]
-        for waves in range(1, MOST_WAVES + 1)
-    ]
+def _wanted() -> "NDArray[np.int8]":
+    """The signs by half waves down, then across; 0 where the mark has none."""
+    import numpy as np
+
+    wanted = np.zeros((MOST_WAVES, MOST_WAVES), np.int8)
+    for (across, down), sign in signs().items():
+        wanted[down - 1, across - 1] = sign
+    return wanted
+
+
+@cache
+def _cosines(size: int, block: int) -> "NDArray[np.float64]":
+    """Of 1 to MOST_WAVES half waves over the whole picture, at the middle of each square of
+    `block`: (waves, squares)."""
+    import numpy as np
+
+    middles = block * (np.arange(size // block) + 0.5) / size
+    return np.cos(np.pi * np.outer(np.arange(1, MOST_WAVES + 1), middles))

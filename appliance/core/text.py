@@ -1,4 +1,4 @@
-"""Text made safe to show: no control codes, no reordering marks."""
+"""Text made fit to show: no control codes, no reordering marks; shares that are not overdone."""
 
 import re
 import unicodedata
@@ -22,6 +22,13 @@ def safe_text(text: str) -> str:
         for character in text
         if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
     )
+
+
+def percent(share: float) -> str:
+    """To the nearest hundredth, but neither none nor all where it is only nearly so."""
+    if 0 < share < 0.01:
+        return "<1 %"
+    return ">99 %" if 0.99 < share < 1 else f"{share * 100:.0f} %"
 
 
 def safe_line(text: str) -> str:

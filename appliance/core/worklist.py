@@ -5,18 +5,18 @@ each item has a name at random, which the entries of its consultation carry. So 
 answered is asked again, whatever stopped the program. Plain data.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from appliance.core.entry import Entry
-from appliance.core.ports import AuditLog
+from appliance.core.ports import CANCELLED, AuditLog
 
 ITEM = "item"
 """Key of an item's name in an entry's body."""
 ANSWERED = "caption.answered"
-UNDONE = frozenset({"model-cancelled"})
+UNDONE = frozenset({CANCELLED})
 """Codes of outcomes that leave an item to be done: somebody stopped it."""
 RECENT = 9
 """Pictures from which the time left is told."""
@@ -27,6 +27,8 @@ class Item:
     item_id: str
     """16 hex digits at random."""
     path: str
+    mark: str = ""
+    """Another once the file was written anew; empty where that cannot be told."""
     is_urgent: bool = False
     is_skipped: bool = False
 
@@ -37,11 +39,32 @@ class Worklist:
     since: int = 1
     """The first entry of the log that can be of an item."""
     is_paused: bool = False
+    cleared: tuple[str, ...] = ()
+    """Marks of what was done and taken off the list: a watched folder may still hold it."""
 
-    def with_pictures(self, items: Iterable[Item]) -> "Worklist":
-        """With those added at the end whose path is not in it yet."""
-        known = {item.path for item in self.items}
-        return replace(self, items=(*self.items, *(i for i in items if i.path not in known)))
+    def with_pictures(self, items: Iterable[Item], read: Collection[str] = ()) -> "Worklist":
+        """With those added at the end that are not in it yet.
+
+        A file that was written anew is another picture: listed once more where the one before was
+        `read` (items by name) or skipped, else in its place.
+        """
+        new = {item.path: item for item in items}
+        listed = []
+        for item in self.items:
+            found = new.get(item.path)
+            is_past = item.item_id in read or item.is_skipped
+            if found and (not is_past or _may_be_one(item, found)):
+                listed.append(replace(item, mark=found.mark or item.mark))
+                del new[item.path]
+            else:
+                listed.append(item)
+        return replace(self, items=(*listed, *new.values()))
+
+    def without(self, done: Collection[str]) -> "Worklist":
+        """Without the items of these names; what they were of is remembered as cleared."""
+        marks = (item.mark for item in self.items if item.item_id in done and item.mark)
+        items = tuple(item for item in self.items if item.item_id not in done)
+        return replace(self, items=items, cleared=tuple(dict.fromkeys((*self.cleared, *marks))))
 
     def changed(self, item_id: str, **changes: Any) -> "Worklist":
         items = tuple(replace(i, **changes) if i.item_id == item_id else i for i in self.items)
@@ -78,6 +101,11 @@ def outcomes(entries: Iterable[Entry], worklist: Worklist) -> dict[str, Outcome]
         if entry.kind == ANSWERED and name in names and entry.body["error"] not in UNDONE:
             found[name] = _outcome(entry)
     return found
+
+
+def _may_be_one(item: Item, found: Item) -> bool:
+    """Whether two items of one path may be of one picture."""
+    return item.mark == found.mark or not (item.mark and found.mark)
 
 
 def _outcome(entry: Entry) -> Outcome:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from appliance.core.answer import caption_to_show
 from appliance.core.cases import Case, Wanted
 from appliance.core.labels import LabelSet
 from appliance.edges.case_store import CaseStore
@@ -75,7 +76,9 @@ def export_corrections(
     """
     name = f"clinic-{secrets.token_hex(4)}"
     shard = Shard(name, place / name)
-    judged = [case for case in store.find(Wanted(), ALL) if case.verdict]
+    # Earlier versions let a caption be judged that was not shown.
+    found = (case for case in store.find(Wanted(), ALL) if caption_to_show(case.answer))
+    judged = [case for case in found if case.verdict]
     pictures: dict[bytes, tuple[bytes, Case]] = {}
     for case in judged:  # the newest first: of one picture its verdict counts
         png, image = store.png(case.case_id), case.answer["image"]

@@ -296,7 +296,8 @@ def _case(
 
 
 def _decision(answer: Mapping[str, Any]) -> str:
-    return "refused" if answer["decision"] is None else str(answer["decision"]["kind"])
+    has_failed = answer["error"] is not None or answer["decision"] is None
+    return "refused" if has_failed else str(answer["decision"]["kind"])
 
 
 def _words(answer: Mapping[str, Any]) -> str:

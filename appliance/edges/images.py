@@ -62,25 +62,28 @@ class ImageFiles:
                 "install the appliance with its extra `ocr`, or set `burned_in_text` to off",
             )
         self._burned_text = burned_text
-        self._last: dict[tuple[bytes, int], Picture] = {}
+        self._last: dict[tuple[str, int], Picture] = {}
         self._keeping = threading.Lock()
 
     def open(self, path: str, size: int) -> Picture:
         """The picture, squashed to `size` x `size`; one of the last few, known by the hash of its
         whole file, is not decoded again. Raises: ImageError."""
         encoded = _read(Path(path))
-        key = hashlib.sha256(encoded).digest(), size
+        sha256 = hashlib.sha256(encoded).hexdigest()
         with self._keeping:
-            picture = self._last.pop(key, None)
-        picture = picture or self.decode(encoded, path, size)
+            picture = self._last.pop((sha256, size), None)
+        picture = picture or self._decoded(encoded, sha256, path, size)
         with self._keeping:
-            self._last[key] = picture  # the last to go
+            self._last[sha256, size] = picture  # the last to go
             while len(self._last) > MOST_KEPT:
                 del self._last[next(iter(self._last))]
         return picture
 
     def decode(self, encoded: bytes, path: str, size: int) -> Picture:
         """As `open`, of a file's bytes; `path` is what an error names. Raises: ImageError."""
+        return self._decoded(encoded, hashlib.sha256(encoded).hexdigest(), path, size)
+
+    def _decoded(self, encoded: bytes, sha256: str, path: str, size: int) -> Picture:
         most_bytes = MOST_HEADER_BYTES + size * size * 3
         command, environment = child_command(size, self._burned_text)
         returncode, answer = run_child(command, environment, encoded, most_bytes)
@@ -97,7 +100,7 @@ class ImageFiles:
             return Picture(
                 rgb=pixels,
                 size=size,
-                sha256=hashlib.sha256(encoded).hexdigest(),
+                sha256=sha256,
                 kind=str(header["kind"]),
                 width=int(header["width"]),
                 height=int(header["height"]),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from appliance.core.ports import Picture, Reading, ReleaseCard
+from appliance.core.ports import CANCELLED, Picture, Reading, ReleaseCard
 from appliance.errors import ModelError, ReleaseError
 from appliance.release.manifest import ENCODER_REPORT, Release, encoder_file, read_phrases, verify
 
@@ -100,7 +100,7 @@ class LlamaCaptioner:
 
     def cancel(self) -> None:
         """From another thread: the reading in progress ends at once with a ModelError whose code
-        is `model-cancelled`; the next one starts the model's process again."""
+        is CANCELLED; the next one starts the model's process again."""
         if self._one_at_a_time.locked() and (child := self._child) is not None:
             self._is_cancelled = True
             child.kill()
@@ -119,7 +119,7 @@ class LlamaCaptioner:
                         return _unless_failed(answer), crashes
                     if self._is_cancelled:
                         raise ModelError(
-                            "the reading was cancelled", "start it again", code="model-cancelled"
+                            "the reading was cancelled", "start it again", code=CANCELLED
                         )
             except (ModelError, ReleaseError):
                 raise

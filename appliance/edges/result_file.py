@@ -76,7 +76,8 @@ class ResultFile:
             self._file.close()
 
     def _held(self, path: Path) -> IO[bytes]:
-        file = path.open("a+b")
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.fdopen(descriptor, "a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

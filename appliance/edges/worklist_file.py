@@ -5,6 +5,7 @@ It holds paths, which may name a patient; it is no part of the log. A change is 
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -45,7 +46,8 @@ class WorklistFile:
         try:
             said = json.loads(self._path.read_bytes())
             items = tuple(Item(**item) for item in said.pop("items"))
-            return Worklist(items, **said)
+            cleared = tuple(said.pop("cleared", ()))
+            return Worklist(items, cleared=cleared, **said)
         except FileNotFoundError:
             return Worklist()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -81,13 +83,25 @@ class WorklistFile:
 
 def new_items(paths: Iterable[str]) -> list[Item]:
     """Under a name at random each, and by a path that holds from any folder."""
-    return [Item(secrets.token_hex(8), str(Path(path).absolute())) for path in paths]
+    whole = [str(Path(path).absolute()) for path in paths]
+    return [Item(secrets.token_hex(8), path, _mark(path)) for path in whole]
 
 
 def settled(paths: Iterable[str], least_age_s: float) -> list[str]:
     """Those that nobody wrote to for so long."""
     now_s = time.time()
     return [path for path in paths if now_s - _written_s(path) >= least_age_s]
+
+
+def _mark(path: str) -> str:
+    """16 hex digits of a file's path, size and last writing, which tell none of them; empty where
+    it cannot be looked at."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ""
+    told = json.dumps([path, status.st_size, status.st_mtime_ns])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _written_s(path: str) -> float:

@@ -22,8 +22,8 @@ CONTROL_TOKENS = ("<start_of_turn>", END_OF_TURN, IMAGE, "<end_of_image>")
 CONTROL, USER_DEFINED = 3, 4
 """llama.h, llama_token_type: either is one token where the prompt's marks are parsed."""
 MOST_BLOCKS = 512
-MOST_IMAGE_TOKENS = 512
-"""The engine decodes an image's tokens as one batch of so many."""
+MOST_IMAGE_TOKENS = 256
+"""The engine decodes an image's tokens as one batch of at most so many."""
 DEFAULT_SCALE = 4
 """clip.cpp: how many patches a side make one token, where the file does not say."""
 TEXT_ONLY = {(18, 640): "Gemma 3 270M", (26, 1152): "Gemma 3 1B"}

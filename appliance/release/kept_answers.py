@@ -1,6 +1,6 @@
 """Answers of a release to single pictures, kept as they are made, so that a measurement that was
-stopped goes on where it was. One JSON Lines file for each model, prompt and label list; a picture
-is known in it by its hash alone."""
+stopped goes on where it was. One JSON Lines file for each model, vision encoder, prompt and label
+list; a picture is known in it by its hash alone."""
 
 import contextlib
 import hashlib
@@ -24,12 +24,12 @@ class KeptAnswer:
 
 
 class KeptAnswers:
-    """The file of one release, open for adding."""
+    """The file of one release with one vision encoder, open for adding."""
 
-    def __init__(self, folder: Path, release: Release) -> None:
+    def __init__(self, folder: Path, release: Release, encoder: str) -> None:
         """Raises: ConfigError when the file cannot be opened."""
         self._labels = len(release.card.labels)
-        self.path = folder / f"{_identity(release)}.jsonl"
+        self.path = folder / f"{_identity(release, encoder)}.jsonl"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -91,11 +91,12 @@ class KeptAnswers:
         return KeptAnswer(str(row["text"]), scores)
 
 
-def _identity(release: Release) -> str:
+def _identity(release: Release, encoder: str) -> str:
     """The same for every release that would answer the same, whatever it is called."""
     card = release.card
     answers = {
         "files": {name: file.sha256 for name, file in sorted(release.files.items())},
+        "encoder": encoder,
         "prompt": release.manifest["prompt_version"],
         "labels": [(label.name, label.domain) for label in card.labels],
         "image_size": card.image_size,

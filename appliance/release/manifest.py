@@ -89,7 +89,7 @@ def read_release(directory: Path) -> Release:
         manifest = json.loads(encoded)
         release = _release(directory, manifest, hashlib.sha256(encoded).hexdigest())
         prompt_version = manifest["prompt_version"]
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ReleaseError(
             f"the release manifest cannot be read ({type(exc).__name__}: {exc}): {path}", COPY_AGAIN
         ) from exc

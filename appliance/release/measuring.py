@@ -11,7 +11,7 @@ from appliance.core.calibration import (
     LEAST_CALIBRATION,
     calibrate,
     decision_figures,
-    wilson,
+    share_interval,
 )
 from appliance.core.caption import is_caption
 from appliance.core.decision import Calibration
@@ -116,18 +116,24 @@ def measure(
     )
 
 
-def write_measurement(release: Release, measurement: Measurement) -> Release:
-    """The release with its new calibration and figures; the maker's own are kept beside them.
+def write_measurement(release: Release, measurement: Measurement, encoder: str) -> Release:
+    """The release with its new calibration and figures, which are those of the vision `encoder`;
+    the maker's own are kept beside them.
 
     Raises: ConfigError for the release that ships with the package, ReleaseError.
     """
     refuse_built_in(release)
     manifest = dict(release.manifest)
     if manifest.get("measured") is None and manifest["evaluation"] is not None:
-        manifest["maker"] = {key: manifest[key] for key in ("calibration", "evaluation")}
+        manifest["maker"] = {
+            "calibration": manifest["calibration"],
+            "evaluation": manifest["evaluation"],
+            "vision_encoder": release.encoder,
+        }
     manifest["calibration"] = asdict(measurement.calibration)
     manifest["evaluation"] = measurement.evaluation
     manifest["measured"] = measurement.measured
+    manifest["vision_encoder"] = encoder
     write_manifest(release.directory, manifest)
     return read_release(release.directory)
 
@@ -146,6 +152,7 @@ def _evaluation(
 ) -> dict[str, Any]:
     domains = {d: _in_domain(answered, labels, d) for d in DOMAINS}
     truth = [one.image.label for one in answered]
+    groups = [one.image.group for one in answered]
     return {
         "split": "the site's pictures that were not calibrated on",
         "images": len(answered),
@@ -156,27 +163,31 @@ def _evaluation(
         "domains": {
             domain: _figures(labels, inside) for domain, inside in domains.items() if inside
         },
-        "decisions": decision_figures(labels, truth, answered, calibration),
+        "decisions": decision_figures(labels, truth, groups, answered, calibration),
     }
 
 
 def _figures(labels: LabelSet, answered: Sequence[Answered]) -> dict[str, Any]:
-    right = [_found(one, labels) == one.image.label for one in answered]
-    by_label: dict[str, list[bool]] = {}
-    for one, is_right in zip(answered, right, strict=True):
-        by_label.setdefault(one.image.label, []).append(is_right)
-    recall = {name: _share(inside) for name, inside in by_label.items()}
+    by_label: dict[str, list[Answered]] = {}
+    for one in answered:
+        by_label.setdefault(one.image.label, []).append(one)
+    accuracy, interval = _right(labels, answered)
+    recall = {name: _right(labels, inside) for name, inside in by_label.items()}
     return {
         "images": len(answered),
-        "accuracy": _share(right),
-        "accuracy_interval": wilson(sum(right), len(right)),
-        "balanced_accuracy": sum(recall.values()) / len(recall),
+        "accuracy": accuracy,
+        "accuracy_interval": interval,
+        "balanced_accuracy": sum(share for share, _ in recall.values()) / len(recall),
         "images_by_label": {name: len(inside) for name, inside in by_label.items()},
-        "recall_by_label": recall,
-        "recall_interval_by_label": {
-            name: wilson(sum(inside), len(inside)) for name, inside in by_label.items()
-        },
+        "recall_by_label": {name: share for name, (share, _) in recall.items()},
+        "recall_interval_by_label": {name: limits for name, (_, limits) in recall.items()},
     }
+
+
+def _right(labels: LabelSet, answered: Sequence[Answered]) -> tuple[float, tuple[float, float]]:
+    """The share whose label was found, and its interval."""
+    right = [_found(one, labels) == one.image.label for one in answered]
+    return _share(right), share_interval(right, [one.image.group for one in answered])
 
 
 def _in_domain(answered: Sequence[Answered], labels: LabelSet, domain: Domain) -> list[Answered]:

@@ -36,8 +36,9 @@ ROOMS: dict[str, Act] = {
 """The screens, and what one must be allowed to do to see each."""
 LOOK_S = 1.0
 """Seconds between two looks at how long nobody pressed a key."""
-SIGN_S = 3600.0
-"""Seconds between two looks whether the log's newest entries need a checkpoint."""
+DUE_S = 3600.0
+"""Seconds between two looks whether the log's newest entries need a checkpoint, and whether kept
+cases are too old."""
 
 
 def up_s() -> float:
@@ -80,6 +81,8 @@ class ClinicScreen(App[None]):
         self.title = self.say("app.title")
         self.account: Account | None = None
         """Who is signed in; None on a machine of one person, and before signing in."""
+        self._reads_for = config.user
+        """Whose the model's desk is: behind the lock a worklist goes on for them."""
         self.desk = Desk("model", opened(config), keep_fault)
         """For the model."""
         self.side_desk = Desk("lookups", opened(config), keep_fault)
@@ -113,7 +116,7 @@ class ClinicScreen(App[None]):
     def on_mount(self) -> None:
         self.switch_mode("sign_in" if self.is_shared else "consult")
         self.set_interval(LOOK_S, self._lock_when_idle)
-        self.set_interval(SIGN_S, self._sign_when_due)
+        self.set_interval(DUE_S, self._do_what_is_due)
 
     def rooms(self) -> dict[str, str]:
         """The screens that this person may see, and the key of each."""
@@ -142,13 +145,15 @@ class ClinicScreen(App[None]):
         return [str(binding.id) for binding in all_bindings()]
 
     async def sign_in(self, account: Account) -> None:
-        """Go on as this person; the desks are theirs from here, and nobody else's list goes on."""
-        self.account = account
-        if account.name != self.config.user:
+        """Go on as this person, once both desks are theirs: nobody else's list goes on, and the
+        picture at work is read to its end first. Raises: ApplianceError."""
+        config = replace(self.config, user=account.name)
+        await self.side_desk.reopen(config)
+        if account.name != self._reads_for:
             self.worklist.stop()
-            self.config = replace(self.config, user=account.name)
-            for desk in (self.desk, self.side_desk):
-                await desk.reopen(self.config)
+            await self.desk.reopen(config)
+            self._reads_for = account.name
+        self.config, self.account = config, account
         self._touched_s = self.clock_s()
         first = next(iter(self.rooms()))
         await self.switch_mode(first)
@@ -253,11 +258,16 @@ class ClinicScreen(App[None]):
             self.remove_mode(room)
             self.add_mode(room, self._opener(room))
         if was is not None:
+            nobody = self.config = replace(self.config, user="")
 
             def signed_out(opened: Opened) -> None:
+                """What is recorded from here is nobody's."""
                 from appliance.core.admission import sign_out
 
-                sign_out(opened.audit, was.name, why)
+                try:
+                    sign_out(opened.audit, was.name, why)
+                finally:
+                    opened.reopen(nobody)
 
             try:
                 await self.side_desk.ask(signed_out)
@@ -301,10 +311,16 @@ class ClinicScreen(App[None]):
         if is_idle and self.current_mode != "sign_in":
             self.lock("idle")
 
-    @work(group="sign")
-    async def _sign_when_due(self) -> None:
+    @work(group="due")
+    async def _do_what_is_due(self) -> None:
+        """A screen may stay open for months."""
+
+        def do(opened: Opened) -> None:
+            opened.audit.sign_if_due()
+            opened.forget_old_cases()
+
         try:
-            await self.side_desk.ask(lambda opened: opened.audit.sign_if_due())
+            await self.side_desk.ask(do)
         except ApplianceError as exc:
             self._tell_error(exc)
 

@@ -5,16 +5,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from appliance.core.check import Check, Question
-from appliance.core.ports import Images, Picture
-from appliance.errors import ImageError
-from appliance.tui.consulting import UnderWay
+from appliance.tui.consulting import Unchanged, UnderWay
 from appliance.tui.desk import Opened
 
 if TYPE_CHECKING:
     from appliance.core.consult import Stage
 
 
-class Checking(UnderWay):
+class Checking(UnderWay[Check]):
     """One check, of the picture that is on the screen and of no other."""
 
     def __init__(
@@ -24,7 +22,7 @@ class Checking(UnderWay):
         super().__init__(on_stage)
         self._question, self._sha256 = question, sha256
 
-    def __call__(self, opened: Opened) -> Check:
+    def work(self, opened: Opened) -> Check:
         """Raises: ConfigError when the rules cannot be read; what `core.check` raises."""
         from appliance.core.check import check
         from appliance.edges.guideline_sets import set_in_use
@@ -40,20 +38,3 @@ class Checking(UnderWay):
             cases=None,  # the picture's own case is kept
         )
         return check(self._question, ports, book, self.step)
-
-
-class Unchanged:
-    """Images of which only the one with this hash is opened."""
-
-    def __init__(self, images: Images, sha256: str) -> None:
-        self._images, self._sha256 = images, sha256
-
-    def open(self, path: str, size: int) -> Picture:
-        picture = self._images.open(path, size)
-        if picture.sha256 != self._sha256:
-            raise ImageError(
-                f"the file is not the picture that was answered: {path}",
-                "consult on it first",
-                code="image-changed",
-            )
-        return picture

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from appliance.config import Config
 from appliance.core.cases import Verdict, Wanted
-from appliance.core.ports import Images, Picture
-from appliance.errors import ModelError
+from appliance.core.ports import CANCELLED, Images, Picture
+from appliance.errors import ImageError, ModelError
 from appliance.tui.desk import Desk, Opened
 from appliance.tui.folders import Place
 from appliance.tui.shown import Pixels, Shown, shown_case, shown_result
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 RECENT = 12
 """Pictures that are offered again."""
-CANCELLED = "model-cancelled"
 CANCEL_AGAIN_S = 0.1
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -34,32 +34,47 @@ class Before:
     """What each took, newest last."""
 
 
-class UnderWay:
+class UnderWay(Generic[Result]):
     """A reading under way. Made by the screen, run on a desk, cancelled from the screen."""
 
     def __init__(self, on_stage: Callable[["Stage"], None]) -> None:
         """`on_stage` is called on the desk's thread."""
         self._on_stage = on_stage
         self._is_cancelled = Event()
-        self._has_begun = False
+        self._is_at_work = False
+        self._at_work = Lock()
+        """Held while it is cancelled: the desk begins nothing else meanwhile."""
+
+    def __call__(self, opened: Opened) -> Result:
+        """Raises: as `work`."""
+        try:
+            return self.work(opened)
+        finally:
+            with self._at_work:
+                self._is_at_work = False
+
+    def work(self, opened: Opened) -> Result:
+        raise NotImplementedError
 
     async def stop(self, desk: Desk, is_over: Callable[[], bool]) -> None:
-        """End the stage that runs, and begin no other; what the desk does before it goes on."""
+        """End the stage that runs, and begin no other; what the desk does before it and after it
+        goes on. `is_over`: the screen waits for it no more."""
         self._is_cancelled.set()
         while not is_over():
-            if self._has_begun:
-                desk.cancel()
+            with self._at_work:
+                if self._is_at_work:
+                    desk.cancel()
             await asyncio.sleep(CANCEL_AGAIN_S)
 
     def step(self, stage: "Stage") -> None:
         """Raises: ModelError when it is to stop, but never where the record is written."""
-        self._has_begun = True
+        self._is_at_work = True
         if self._is_cancelled.is_set() and stage != "recording":
             raise ModelError("the reading was cancelled", "start it again", code=CANCELLED)
         self._on_stage(stage)
 
 
-class Asking(UnderWay):
+class Asking(UnderWay[Shown]):
     """One consultation."""
 
     def __init__(
@@ -74,7 +89,7 @@ class Asking(UnderWay):
         self.path = path
         self._on_picture, self._item_id = on_picture, item_id
 
-    def __call__(self, opened: Opened) -> Shown:
+    def work(self, opened: Opened) -> Shown:
         from appliance.core.answer import answer_json
         from appliance.core.consult import consult
         from appliance.core.worklist import NamedLog
@@ -96,6 +111,23 @@ class _Watched:
     def open(self, path: str, size: int) -> Picture:
         picture = self._images.open(path, size)
         self._on_picture(pixels_of(picture))
+        return picture
+
+
+class Unchanged:
+    """Images of which only the one with this hash is opened: a device may use a name again."""
+
+    def __init__(self, images: Images, sha256: str) -> None:
+        self._images, self._sha256 = images, sha256
+
+    def open(self, path: str, size: int) -> Picture:
+        picture = self._images.open(path, size)
+        if picture.sha256 != self._sha256:
+            raise ImageError(
+                f"the file is not the picture that was answered: {path}",
+                "consult on it first",
+                code="image-changed",
+            )
         return picture
 
 
@@ -131,7 +163,7 @@ def judged(
         from appliance.core.casework import judge_case
 
         case_id = _case_of(shown)
-        labels = opened.labels_of(shown.answer["release"]["sha256"])
+        labels = opened.labels_of(shown.answer["release"]["sha256"]) if corrected else None
         judge_case(opened.cases, opened.audit, labels, case_id, verdict, corrected)
         return _as_kept(opened, shown)
 
@@ -180,14 +212,14 @@ def read_again(shown: Shown) -> Callable[[Opened], "Again"]:
     return read
 
 
-def cases_found(wanted: Wanted) -> Callable[[Opened], Sequence[Shown]]:
-    """Newest first, without their pictures; recorded."""
+def cases_found(wanted: Wanted, limit: int) -> Callable[[Opened], Sequence[Shown]]:
+    """Newest first, without their pictures; one above `limit` where there are more. Recorded."""
 
     def find(opened: Opened) -> Sequence[Shown]:
         from appliance.core.record import recorded
 
         with recorded(opened.audit, "case.list", {}) as outcome:
-            found = opened.cases.find(wanted)
+            found = opened.cases.find(wanted, limit + 1)
             outcome["cases"] = len(found)
         return [shown_case(case, None) for case in found]
 
@@ -220,13 +252,13 @@ def page_saved(shown: Shown, path: str, text: str) -> Callable[[Opened], None]:
     return save
 
 
-def larger_picture(path: str, size: int) -> Callable[[Opened], Pixels]:
-    """The file itself, once more, for a larger view."""
+def larger_picture(image: Mapping[str, Any], size: int) -> Callable[[Opened], Pixels]:
+    """The file itself, once more, for a larger view; `image` as in an answer. Raises: ImageError,
+    also where the file is another picture by now."""
 
     def open_it(opened: Opened) -> Pixels:
-        from appliance.wiring import open_images
-
-        return pixels_of(open_images(opened.config.burned_in_text).open(path, size))
+        images = Unchanged(opened.images, image["sha256"])
+        return pixels_of(images.open(image["path"], size))
 
     return open_it
 
@@ -246,5 +278,5 @@ def _case_of(shown: Shown) -> str:
 
 def _labels(answer: Mapping[str, Any], config: Config) -> str:
     """What was decided; not where an own impression is to come first."""
-    decision = answer["decision"]
-    return "" if decision is None or config.second_reader else ", ".join(decision["labels"])
+    is_answered = answer["error"] is None and not config.second_reader
+    return ", ".join(answer["decision"]["labels"]) if is_answered else ""

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.config import Config
-from appliance.errors import ApplianceError, AuditError, ReleaseError
+from appliance.errors import ApplianceError, AuditError
 
 if TYPE_CHECKING:
     from appliance.core.access import Users
@@ -81,6 +81,13 @@ class Opened:
 
         return self._stack.enter_context(open_cases(self.config))
 
+    def forget_old_cases(self) -> None:
+        """As opening them does; none are made."""
+        from appliance.wiring import open_cases
+
+        if self.config.cases_folder.exists():
+            open_cases(self.config).close()
+
     @cached_property
     def guidelines(self) -> "GuidelineIndex":
         from appliance.wiring import open_guidelines
@@ -93,16 +100,11 @@ class Opened:
 
         return self._stack.enter_context(open_users(self.config))
 
-    def labels_of(self, release_sha256: str) -> "LabelSet":
-        """Raises: ReleaseError when that release is not here."""
+    def labels_of(self, release_sha256: str) -> "LabelSet | None":
+        """None where that release is not here, as after it was measured anew."""
         from appliance.wiring import labels_of_release
 
-        if (labels := labels_of_release(self.config, release_sha256)) is None:
-            raise ReleaseError(
-                f"the release that said it is not on this machine: {release_sha256[:12]}",
-                "bring that release back to this machine",
-            )
-        return labels
+        return labels_of_release(self.config, release_sha256)
 
     def overview(self) -> "Overview":
         from appliance.tui.overview import overview
@@ -113,6 +115,11 @@ class Opened:
         """From another thread: ends the model's reading, if one is in progress."""
         if (opened := self.__dict__.get("ports") or self.__dict__.get("reader")) is not None:
             opened.cancel()
+
+    def reopen(self, config: Config) -> None:
+        """Close all, and go on with other settings, for example another user's."""
+        self.close()
+        self.config = config
 
     def close(self) -> None:
         """Close all; what is asked for after that is opened anew."""
@@ -136,13 +143,8 @@ class Desk:
         return await asyncio.wrap_future(self._thread.submit(self._run, job))
 
     async def reopen(self, config: Config) -> None:
-        """Close all, and go on with other settings, for example another user's."""
-
-        def reopen(opened: Opened) -> None:
-            opened.close()
-            opened.config = config
-
-        await self.ask(reopen)
+        """As `Opened.reopen`, after what is at work. Raises: as `ask`."""
+        await self.ask(lambda opened: opened.reopen(config))
 
     def cancel(self) -> None:
         """End the model's reading, if one is in progress."""

@@ -1,7 +1,7 @@
 """Keys of a site's own: keys.toml in the home, a binding's id and the keys for it.
 
 "consult.open" = "ctrl+o"
-"consult.cancel" = "escape,ctrl+c"
+"consult.stop" = "escape,ctrl+c"
 """
 
 from collections.abc import Callable, Collection

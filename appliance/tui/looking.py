@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from appliance.core.atlas import NEIGHBOURS, AtlasCard, AtlasCase, Contrast, Description, Neighbour
 from appliance.core.ports import Picture
 from appliance.errors import ImageError
-from appliance.tui.checking import Unchanged
-from appliance.tui.consulting import UnderWay, pixels_of
+from appliance.tui.consulting import Unchanged, UnderWay, pixels_of
 from appliance.tui.desk import Opened
 from appliance.tui.shown import Pixels, Shown
 
@@ -37,7 +36,7 @@ class Own:
     """The consultation that let it through; None for a file."""
 
 
-class Looking(UnderWay, Generic[Result]):
+class Looking(UnderWay[Found[Result]], Generic[Result]):
     """A look with a picture, for the model's desk."""
 
     def __init__(
@@ -50,7 +49,7 @@ class Looking(UnderWay, Generic[Result]):
         super().__init__(lambda stage: None)
         self._own, self._search, self._on_picture = own, search, on_picture
 
-    def __call__(self, opened: Opened) -> Found[Result]:
+    def work(self, opened: Opened) -> Found[Result]:
         """Raises: what `core.atlas_search` raises."""
         from appliance.core.atlas_search import AskedPicture
 

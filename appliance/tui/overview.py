@@ -74,7 +74,7 @@ def overview(opened: Opened) -> Overview:
         pass
     place = next(p for p in (config.home, *config.home.parents) if p.exists())
     free_bytes = shutil.disk_usage(place).free
-    findings = find_faults(config, full=False)
+    findings = find_faults(config, quick=True)
     return Overview(
         config, card, version, documents, passages, entries, checkpoint, free_bytes, findings
     )

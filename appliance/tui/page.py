@@ -8,13 +8,11 @@ import html
 import os
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
-from appliance.core.text import safe_line
+from appliance.core.text import percent, safe_line
 from appliance.errors import ConfigError
-from appliance.tui.shown import Shown, decision_words, place_words
+from appliance.tui.shown import Shown, cited_words, decision_words
 from appliance.tui.widgets.answer import reason_words
-from appliance.tui.widgets.probabilities import percent
 from appliance.tui.words import Words
 
 WIDTH = 78
@@ -42,7 +40,7 @@ def page_html(shown: Shown, say: Words) -> str:
     parts = []
     for heading, body in _lines(shown, say):
         told = html.escape(body)
-        is_warning = body == say("answer.demonstration")
+        is_warning = body in (say("answer.demonstration"), say("answer.trial"))
         if heading:
             parts.append(f"<dt>{html.escape(heading)}</dt><dd>{told}</dd>")
         else:
@@ -57,9 +55,8 @@ def page_html(shown: Shown, say: Words) -> str:
 def write_page(path: str, text: str) -> None:
     """A new file that only its owner may read. Raises: ConfigError."""
     try:
-        descriptor = os.open(
-            Path(path).expanduser(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600
-        )
+        given = os.path.expanduser(path)  # noqa: PTH111 - a Path fails on a name that is nobody's
+        descriptor = os.open(given, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as exc:
@@ -91,13 +88,27 @@ def _lines(shown: Shown, say: Words) -> Iterator[Line]:
     yield say("page.reason"), reason_words(answer["decision"]["reason"], say)
     found, _ = shown.probabilities()
     yield say("answer.probabilities"), ", ".join(f"{name} {percent(p)}" for name, p in found)
+    if answer["image"]["note"]:
+        yield say("page.picture"), safe_line(answer["image"]["note"])
     for limit in answer["limits"]:
         yield say("answer.limits"), safe_line(limit)
-    if answer["caption"] and not shown.is_withheld:
-        caption = {**answer["caption"], **(shown.corrected or {})}
-        for field, words in caption.items():
-            yield say(f"caption.{field}"), safe_line(words)
+    if shown.has_caption:
+        yield from _caption(shown, say)
     if shown.verdict:
         yield say("page.verdict"), say(f"verdict.{shown.verdict}")
     for rank, passage in enumerate(shown.passages, 1):
-        yield say("page.citation", rank=rank), place_words(passage, say)
+        yield say("page.citation", rank=rank), cited_words(passage, say)
+
+
+def _caption(shown: Shown, say: Words) -> Iterator[Line]:
+    """As the release said it; what the clinician set right stands under it."""
+    caption, corrected = shown.answer["caption"], shown.corrected or {}
+    if shown.is_for_trial:
+        yield "", say("answer.trial")
+    elif shown.kind == "set":
+        yield say("answer.caption"), say("answer.as_for", label=caption["label"])
+    for field, words in caption.items():
+        yield say(f"caption.{field}"), safe_line(words)
+        if corrected.get(field, words) != words:
+            told = say("answer.corrected", text=safe_line(corrected[field]))
+            yield say(f"caption.{field}"), told

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from appliance.core.worklist import UNDONE, Item, Outcome, Worklist, outcomes, usual_s
+from appliance.errors import ApplianceError
 from appliance.tui.consulting import Asking
 from appliance.tui.desk import Desk, Opened
 from appliance.tui.shown import Shown
@@ -96,7 +97,7 @@ class Running:
             return settled_items(self._watched, SETTLED_S), opened.audit.size() + 1
 
         items, since = await self._side_desk.ask(find)
-        await self._added(items, since)
+        await self._added([i for i in items if i.mark not in self.worklist.cleared], since)
 
     async def change(self, item: Item, **changes: bool) -> None:
         """For example `is_skipped` or `is_urgent`. Raises: ConfigError."""
@@ -104,9 +105,9 @@ class Running:
 
     async def ask_again(self, item: Item) -> None:
         """One that failed, under another name. Raises: ConfigError."""
-        from appliance.wiring import worklist_items
+        from appliance.edges.worklist_file import new_items
 
-        [fresh] = worklist_items([item.path])
+        [fresh] = await self._side_desk.ask(lambda opened: new_items([item.path]))
 
         def put(worklist: Worklist) -> Worklist:
             names = [each.item_id for each in worklist.items]
@@ -118,28 +119,33 @@ class Running:
 
     async def forget_done(self) -> None:
         """Raises: ConfigError."""
-
-        def left(worklist: Worklist) -> Worklist:
-            items = tuple(item for item in worklist.items if item.item_id not in self.done)
-            return replace(worklist, items=items)
-
-        await self._save(left)
+        await self._save(lambda worklist: worklist.without(self.done))
 
     async def run(self) -> None:
         """Read one after the other until none is left or it is paused.
 
-        Raises: ApplianceError, when what went wrong is not of one picture.
+        Raises: ApplianceError, at once when what went wrong is not of one picture; after all else
+        is read when it is, and nobody foresaw it: the log has that picture as failed.
         """
         if self.is_running:
             return
         self.is_running, self._is_stopping = True, False
+        unforeseen = None
         try:
             await self._save(lambda worklist: replace(worklist, is_paused=False))
             while (left := self.left) and not self.worklist.is_paused and not self._is_stopping:
-                await self._read(left[0])
+                try:
+                    await self._read(left[0])
+                except ApplianceError as exc:
+                    unforeseen = exc
+                    self.done |= await self._side_desk.ask(self._recorded)
+                    if left[0].item_id not in self.done:
+                        raise
         finally:
             self.is_running, self.now, self.stage = False, None, None
             self._on_change()
+        if unforeseen is not None:
+            raise unforeseen
 
     async def pause(self) -> None:
         """After the picture at work. Raises: ConfigError."""
@@ -169,16 +175,21 @@ class Running:
         self.now = None
         self._on_change()
 
+    def _recorded(self, opened: Opened) -> dict[str, Outcome]:
+        """What the log says by now."""
+        return outcomes(opened.audit.entries(self.worklist.since), self.worklist)
+
     def _reached(self, stage: "Stage") -> None:
         self.stage = stage
         self._on_stage()
 
     async def _added(self, items: list[Item], since: int) -> int:
         before = len(self.worklist.items)
+        read = {*self.done, self.now.item_id if self.now else ""}
 
         def grow(worklist: Worklist) -> Worklist:
             begun = worklist if worklist.items else replace(worklist, since=since)
-            return begun.with_pictures(items)
+            return begun.with_pictures(items, read)
 
         await self._save(grow)
         return len(self.worklist.items) - before

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from appliance.core.answer import caption_to_show, is_for_trial
 from appliance.core.text import safe_line
 from appliance.tui.words import Words
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from appliance.core.cases import Case
     from appliance.core.consult import Consultation
 
-NOT_MEASURED = "this release was not measured on pictures of this kind"
-"""The reason of `core.decision` for which the model's words are shown, for trial only."""
 LEAST_SHOWN, MOST_SHOWN = 0.01, 6
 """Labels with a smaller probability, or after so many, are summed up, not listed. A decision has
 fewer (core.decision.WIDEST_SET)."""
@@ -61,14 +60,9 @@ class Shown:
         return str(self.answer["decision"]["kind"])
 
     @property
-    def is_withheld(self) -> bool:
-        """Whether the caption is not shown: the release abstains on what it was measured on."""
-        return self.kind == "abstain" and not self.is_for_trial
-
-    @property
     def has_caption(self) -> bool:
         """Whether there is one to see and to judge."""
-        return self.answer["caption"] is not None and not self.is_withheld
+        return caption_to_show(self.answer) is not None
 
     @property
     def is_let_through(self) -> bool:
@@ -77,8 +71,7 @@ class Shown:
 
     @property
     def is_for_trial(self) -> bool:
-        decision = self.answer["decision"]
-        return decision is not None and decision["reason"] == NOT_MEASURED
+        return is_for_trial(self.answer)
 
     @property
     def is_demonstration(self) -> bool:
@@ -160,6 +153,13 @@ def place_words(passage: Mapping[str, Any], say: Words) -> str:
     parts = [passage["document"], passage["edition"], page_words(passage, say), passage["section"]]
     parts += [grade_words(passage, say)]
     return safe_line("; ".join(part for part in parts if part))
+
+
+def cited_words(passage: Mapping[str, Any], say: Words) -> str:
+    """To be pasted or printed: where it stands, and what speaks against relying on it."""
+    caution = passage["caution"]
+    place = place_words(passage, say)
+    return f"{place}. {say('passage.caution')} {safe_line(caution)}" if caution else place
 
 
 def page_words(passage: Mapping[str, Any], say: Words) -> str:

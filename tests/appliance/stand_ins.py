@@ -76,10 +76,12 @@ class OneReading:
 
 
 class Shelf:
-    """Guidelines that remember the queries and answer each with passages named after it."""
+    """Guidelines that remember the queries and answer each with passages named after it; and the
+    sentences, which none of them holds."""
 
     def __init__(self) -> None:
         self.queries: list[str] = []
+        self.sentences: list[str] = []
 
     def find(self, query: GuidelineQuery, k: int) -> Sequence[Passage]:
         self.queries.append(query.text)
@@ -88,6 +90,10 @@ class Shelf:
             Passage(f"{name}-{i}", "text", "Guide", None, 1, None, "A", None, 1 / (i + 1))
             for i in range(k)
         ]
+
+    def holding(self, sentence: str) -> Sequence[Passage]:
+        self.sentences.append(sentence)
+        return []
 
 
 class MemoryLog:

@@ -17,13 +17,13 @@ import pytest
 from stand_ins import SPECKLED, OneImage, ports
 
 from appliance.cli.main import run
-from appliance.config import Config, write_setting
+from appliance.config import SETTINGS, Config, write_setting
 from appliance.core.cases import Wanted
 from appliance.core.consult import consult
 from appliance.edges import clock
 from appliance.edges.audit_archive import archive_log
 from appliance.edges.audit_db import AuditDatabase
-from appliance.edges.audit_reader import AuditReader
+from appliance.edges.audit_reader import AuditReader, has_log
 from appliance.edges.backup import (
     MOST_ON_FAT,
     Backup,
@@ -235,6 +235,46 @@ def test_a_switch_that_fails_at_its_last_step_is_undone(file: Path, config: Conf
     (config.home / ASIDE / "log" / "in the way").touch()
     before = tree(config.home)
     with pytest.raises(BackupError, match="cannot be restored"):
+        restored(file, config.home, replaces=True)
+    assert tree(config.home) == before
+
+
+def test_no_log_is_begun_where_a_restore_was_cut_short(
+    file: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed between the log that goes and the one that comes: there is neither."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from appliance.edges.restore import restore_backup\n"
+        "rename = Path.rename\n"
+        "def dying(path, target):\n"
+        "    if path.name == 'log' and '.restore-' in path.parent.name: os._exit(9)\n"
+        "    return rename(path, target)\n"
+        "Path.rename = dying\n"
+        "file, passphrase, home, at = sys.argv[1:]\n"
+        "restore_backup(Path(file), passphrase, Path(home), at, replaces=True)\n"
+    )
+    given = [str(file), PASSPHRASE, str(config.home), "2026-05-06T07:08:08.000+00:00"]
+    assert subprocess.run([sys.executable, "-c", script, *given], check=False).returncode == 9
+    assert not has_log(config.log_folder)
+    for act in (["audit", "checkpoint"], ["audit", "list"], ["doctor"]):
+        assert run(act) == AuditError.exit_code
+        said = capsys.readouterr()
+        assert "a restore was cut short" in said.out + said.err
+    assert not has_log(config.log_folder)
+    done = restored(file, config.home)
+    with AuditReader(config.log_folder) as log:
+        found = log.verify()
+    assert (found.fault, found.entries) == (None, done.entries)
+
+
+def test_settings_that_this_program_does_not_know_are_refused_beforehand(
+    file: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(SETTINGS, "risk")  # an older program than the backup's
+    before = tree(config.home)
+    with pytest.raises(BackupError, match="no such setting `risk`"):
         restored(file, config.home, replaces=True)
     assert tree(config.home) == before
 

@@ -147,6 +147,7 @@ def test_what_is_answered_is_known_by_content_and_what_failed_is_asked_again(
         assert file.holds(str(tmp_path / "renamed-2"))
     torn = out.read_bytes()[:-40]
     out.write_bytes(torn)
+    assert out.stat().st_mode & 0o777 == 0o600, "it has paths in it"
     with ResultFile(out, RELEASE, RISK) as file:
         held = [file.holds(str(tmp_path / f"renamed-{number}")) for number in range(3)]
         assert held == [True, False, False]

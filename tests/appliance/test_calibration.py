@@ -15,6 +15,7 @@ from appliance.core.calibration import (
     confident_temperature,
     decision_figures,
     reliability_bins,
+    share_interval,
     wilson,
 )
 from appliance.core.decision import (
@@ -54,6 +55,11 @@ def asked(
     return names, [Reading("", tuple(row.tolist())) for row in logits]
 
 
+def alone(truth: list[str]) -> list[str]:
+    """Each picture is of a patient of its own."""
+    return [str(number) for number in range(len(truth))]
+
+
 def coverage(calibration: Calibration, risk: float, truth: list[str], said: list[Reading]) -> float:
     """Share of true labels that reach the threshold, over all domains."""
     kept = []
@@ -68,10 +74,11 @@ def test_each_domain_gets_the_temperature_that_undoes_its_false_confidence() -> 
     truth, said = asked(3000, 0, sharpness)
     found = calibrate(LABELS, truth, said)
     assert found.temperatures == pytest.approx(sharpness, rel=0.15)
-    for domain, figures in decision_figures(LABELS, truth, said, found).items():
+    for domain, figures in decision_figures(LABELS, truth, alone(truth), said, found).items():
         assert figures["calibration_error"] < 0.05, domain
     cold = Calibration(dict.fromkeys(DOMAINS, 1.0), found.thresholds)
-    assert decision_figures(LABELS, truth, said, cold)["fundus"]["calibration_error"] > 0.05
+    cool = decision_figures(LABELS, truth, alone(truth), said, cold)
+    assert cool["fundus"]["calibration_error"] > 0.05
 
 
 def test_at_the_temperature_found_confidence_is_accuracy() -> None:
@@ -155,28 +162,67 @@ def test_pictures_taken_for_another_domain_count_as_missed() -> None:
     ]
     found = calibrate(LABELS, truth, said)
     assert not found.thresholds["fundus"]
-    figures = decision_figures(LABELS, truth, said, found)["fundus"]
+    figures = decision_figures(LABELS, truth, alone(truth), said, found)["fundus"]
     assert figures["at_risk"] == {}
 
 
 def test_the_shares_of_decisions_sum_to_one_and_coverage_is_of_all_pictures() -> None:
     truth, said = asked(300, seed=4)
     calibration = calibrate(LABELS, truth, said)
-    figures = decision_figures(LABELS, truth, said, calibration)
+    figures = decision_figures(LABELS, truth, alone(truth), said, calibration)
     assert set(figures) == set(DOMAINS)
     for row in figures.values():
         found = row["at_risk"][str(RISK)]
         assert found["label"] + found["set"] + found["abstain"] == pytest.approx(1)
-        assert found["coverage_interval"] == wilson(
-            round(found["coverage"] * row["images"]), row["images"]
+        assert found["coverage_interval"] == pytest.approx(
+            wilson(round(found["coverage"] * row["images"]), row["images"])
         )
         assert sum(each["images"] for each in row["reliability"]) == row["images"]
 
 
+def test_pictures_taken_again_of_the_same_patients_make_no_interval_narrower() -> None:
+    truth, said = asked(300, seed=4)
+    calibration = calibrate(LABELS, truth, said)
+    once = decision_figures(LABELS, truth, alone(truth), said, calibration)
+    again = decision_figures(LABELS, truth * 4, alone(truth) * 4, said * 4, calibration)
+    for domain in DOMAINS:
+        limits, repeated = (
+            [
+                each[key]
+                for each in (figures[domain]["at_risk"][str(RISK)], *figures[domain]["reliability"])
+                for key in ("coverage_interval", "answers_right_interval", "accuracy_interval")
+                if key in each
+            ]
+            for figures in (once, again)
+        )
+        assert repeated == [pytest.approx(each) for each in limits]
+
+
+def test_the_interval_of_a_share_is_wilsons_where_every_group_is_one_picture() -> None:
+    right, groups = [True] * 29 + [False] * 39, [str(n) for n in range(68)]
+    assert share_interval(right, groups) == pytest.approx(wilson(29, 68))
+    assert share_interval([3, 0], ["a", "b"], [4, 0]) == share_interval([3], ["a"], [4])
+
+
+def test_the_design_effect_is_the_one_worked_out_by_hand() -> None:
+    """Four of six are right. Each patient's hits less 4/6 of its pictures, squared, sum to 22/9
+    where both patients with two pictures are alike, to 10/9 where one is not; independent
+    pictures' variance is 6 x 4/6 x 2/6 = 12/9."""
+    groups = ["a", "a", "b", "b", "c", "d"]
+    alike, mixed = [1, 1, 0, 0, 1, 1], [1, 1, 1, 0, 0, 1]
+    assert share_interval(alike, groups) == pytest.approx(wilson(4 * 12 / 22, 6 * 12 / 22))
+    assert share_interval(mixed, groups) == pytest.approx(wilson(4, 6))
+
+
+def test_where_all_are_right_a_group_counts_as_one_picture_only() -> None:
+    assert share_interval([1] * 20, ["a", "b"] * 10) == pytest.approx(wilson(2, 2))
+
+
 def test_a_domain_that_was_never_answered_has_no_share_of_right_answers() -> None:
     flat = Reading("", tuple(0.0 if LABELS.domain_of(n) == "fundus" else -9 for n in LABELS.names))
-    calibration = calibrate(LABELS, ["cataract"] * 30, [flat] * 30)
-    (row,) = decision_figures(LABELS, ["cataract"] * 30, [flat] * 30, calibration).values()
+    truth = ["cataract"] * 30
+    calibration = calibrate(LABELS, truth, [flat] * 30)
+    (row,) = decision_figures(LABELS, truth, alone(truth), [flat] * 30, calibration).values()
     found = row["at_risk"][str(RISK)]
     assert (found["abstain"], found["coverage"], found["answers_right"]) == (1, 1, None)
 
@@ -187,7 +233,7 @@ def test_the_calibration_error_is_the_mean_distance_weighted_by_pictures() -> No
         Bin(0.9, 1.0, 10, 0.95, 0.75, (0.0, 1.0)),
     ]
     assert calibration_error(bins) == pytest.approx((30 * 0.1 + 10 * 0.2) / 40)
-    found = reliability_bins([0.55, 0.55, 1.0], [True, False, True])
+    found = reliability_bins([0.55, 0.55, 1.0], [True, False, True], ["a", "b", "c"])
     assert [(each.low, each.images, each.accuracy) for each in found] == [
         (0.5, 2, 0.5),
         (0.9, 1, 1.0),

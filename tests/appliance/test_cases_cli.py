@@ -2,16 +2,29 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_ins import CAPTION, CARD, OneReading, Shelf, ports
 
 from appliance.cli.main import run
 from appliance.core.cases import Wanted
+from appliance.core.consult import Ports, consult
+from appliance.core.decision import UNMEASURED
+from appliance.core.ports import Passage
+from appliance.core.query import GuidelineQuery
 from appliance.edges.audit_reader import AuditReader
 from appliance.edges.case_store import CASES_FILE, CaseStore
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, CaseError, GuidelineError
+
+
+class Failing(Shelf):
+    """Guidelines that cannot be read."""
+
+    def find(self, query: GuidelineQuery, k: int) -> list[Passage]:
+        raise GuidelineError("the index is damaged", "rebuild it")
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -24,6 +37,14 @@ def case_id(chest_dicom: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert run(["caption", "--json", "--no-lookup", str(chest_dicom)]) == 0
     [answer] = printed(capsys)
     return str(answer["case"])
+
+
+def kept(home: Path, consulting: Ports) -> str:
+    """The case of a consultation on stand-ins."""
+    with CaseStore(home / "cases") as store:
+        result = consult("x.png", replace(consulting, cases=store), k=2)
+    assert result.case_id is not None
+    return result.case_id
 
 
 def kinds(home: Path) -> list[str]:
@@ -65,6 +86,37 @@ def test_a_case_is_judged_and_read_again(case_id: str, capsys: pytest.CaptureFix
     assert run(["cases", "again", case_id, "--json"]) == 0
     [again] = printed(capsys)
     assert again["same"] is True and again["largest_difference"] <= 1e-4
+
+
+@pytest.mark.parametrize("ending", ["abstained", "failed"])
+def test_a_caption_that_was_not_shown_is_neither_told_nor_judged(
+    home: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsure = OneReading(scores=(-1.0, -1.0, -1.0, -1.0))
+    consulting = ports(captioner=unsure) if ending == "abstained" else ports(guidelines=Failing())
+    case_id = kept(home, consulting)
+    assert run(["cases", "show", case_id]) == 0
+    shown = capsys.readouterr().out
+    assert "melanoma" not in shown and CAPTION.key_findings not in shown
+    assert ("abstain" if ending == "abstained" else "failed: guideline") in shown
+    assert run(["cases", "list"]) == 0 and "melanoma" not in capsys.readouterr().out
+    assert run(["cases", "list", "--json"]) == 0 and printed(capsys)[0]["label"] is None
+    for verdict in ("accept", "reject"):
+        assert run(["cases", "judge", case_id, verdict]) == CaseError.exit_code
+    assert "no caption to judge" in capsys.readouterr().err
+    assert run(["cases", "list", "--decision", "label"]) == 0 and not capsys.readouterr().out
+
+
+def test_the_words_of_an_unmeasured_release_are_told_as_such(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captioner = OneReading()
+    captioner.release = replace(CARD, calibration=UNMEASURED)
+    case_id = kept(home, ports(captioner=captioner))
+    assert run(["cases", "show", case_id]) == 0
+    shown = capsys.readouterr().out
+    assert "NOT MEASURED HERE, for trial only" in shown and CAPTION.key_findings in shown
+    assert run(["cases", "judge", case_id, "accept"]) == 0
 
 
 def test_a_purge_forgets_the_case_and_leaves_the_record(case_id: str, home: Path) -> None:

@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from stand_ins import OneReading, ports
 
+from appliance.cli.caption import print_consultation
 from appliance.cli.main import main, run
+from appliance.core.consult import consult
+from appliance.core.scope import TAGS_OUTSIDE
 from appliance.release.manifest import MANIFEST
 from appliance.release.shelf import BUILT_IN
 
@@ -80,6 +84,7 @@ def test_a_radiograph_becomes_a_recorded_caption_with_passages(
     assert entry["hash"] == result["audit"]["hash"]
     assert entry["body"]["caption"] == result["caption"]
     assert "an adult (60 to 69 years)" in result["limits"][0]
+    assert entry["body"]["limits"][0] == TAGS_OUTSIDE
     assert "adult" not in json.dumps(entry), "what the tags say is shown, not kept"
     assert run(["audit", "verify"]) == 0
 
@@ -91,6 +96,18 @@ def test_the_same_picture_gives_the_same_answer(
     one, other = printed(capsys)
     for key in KEYS - {"audit", "case", "timings_ms"}:
         assert one[key] == other[key], key
+
+
+def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m appliance caption --no-lookup "$1" - <&-', sys.executable, "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "APPLIANCE_HOME": str(tmp_path / "home")},
+    )
+    assert done.returncode == 1 and "x" in done.stderr + done.stdout
+    assert "unforeseen" not in done.stderr
 
 
 def test_one_bad_picture_does_not_stop_the_others(
@@ -299,3 +316,10 @@ def test_a_caption_imports_no_training_library_and_opens_no_internet_socket(
         env=dict(os.environ),
     )
     assert done.stdout.splitlines()[-1] == "[0, 0] [] []"
+
+
+def test_a_command_is_no_surer_than_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    captioner = OneReading(scores=(0.0, -6.0, -9.0, -9.0))
+    print_consultation(consult("x.png", ports(captioner=captioner), 0), looked_up=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "melanoma >99%, melanocytic nevus <1%" in told

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from appliance.config import Config
 from appliance.core.consult import consult
 from appliance.core.entry import Moment
 from appliance.core.health import Finding, worst_exit_code
-from appliance.edges import clock, health
+from appliance.edges import clock, health, offline_proof
 from appliance.edges.audit_aside import set_aside_by_hand
 from appliance.edges.audit_db import AuditDatabase
 from appliance.edges.audit_reader import AuditReader
 from appliance.edges.case_store import CaseStore
 from appliance.edges.users_db import UserDatabase
+from appliance.errors import AuditError
 from appliance.release.manifest import MODEL
 from appliance.release.shelf import BUILT_IN
+from appliance.wiring import prove_offline
 
 LONG_AGO = "2026-01-02T03:04:05.000+00:00"
 
@@ -133,6 +136,31 @@ def test_a_log_put_in_the_place_of_the_one_that_has_the_cases_is_found(config: C
         AuditDatabase(config.log_folder, clock.now).close()
 
 
+def test_a_log_cut_back_behind_its_newest_case_is_found(config: Config) -> None:
+    """To an older checkpoint of its own: no key is needed for it, and it proves whole."""
+    path, cases = config.log_folder / "audit.db", config.cases_folder
+    for _ in range(2):
+        with AuditDatabase(config.log_folder, clock.now) as log, CaseStore(cases) as kept:
+            consult("/x/eye.png", replace(ports(images=OneImage()), audit=log, cases=kept), 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+        for (name,) in database.execute(triggers).fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        older = "SELECT size, note FROM checkpoint WHERE why = 'closed' ORDER BY number DESC"
+        _, (size, note), _ = database.execute(older).fetchall()
+        database.execute("DELETE FROM entry WHERE seq > ?", [size])
+        database.execute("DELETE FROM checkpoint WHERE size > ?", [size])
+    (config.log_folder / "checkpoint").write_text(note)
+    for _ in range(2):
+        findings = look(config, full=True)
+        assert found(findings, "log")[0].state == "ok"
+        [finding] = found(findings, "cases")
+        assert finding.state == "bad" and "the newest case" in finding.text
+        with AuditDatabase(config.log_folder, clock.now) as log:
+            for _ in range(9):
+                log.append("act.done", {})
+
+
 def test_a_program_that_died_and_what_it_left_are_to_know(config: Config) -> None:
     (config.log_folder / "running" / "0123abcd").write_text("2")
     (config.home / ".restore-x").mkdir()
@@ -194,6 +222,45 @@ def states(report: dict[str, Any]) -> dict[str, str]:
     return {one["name"]: one["state"] for one in report["findings"]}
 
 
+def test_without_a_release_all_other_findings_are_told(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--release", "none", "doctor", "--offline"]) == 3
+    shown = capsys.readouterr().out
+    assert "clock" in shown and "offline" in shown and "release list" in shown
+    assert not (home / "log").exists()
+
+
+def test_a_proof_that_cannot_be_recorded_is_a_finding(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        offline_proof, "prove_offline", lambda release: Finding("offline", "ok", "")
+    )
+    (config.log_folder / "audit.db").write_bytes(b"x" * 5000)
+    finding = prove_offline(config)
+    assert (finding.state, finding.exit_code) == ("bad", AuditError.exit_code)
+
+
+def test_a_quick_look_takes_no_memory_for_a_model(config: Config) -> None:
+    """As the screen's, which has one. A changed file is not seen by it, and that is said."""
+    ours = config.releases_folder / "ours"
+    shutil.copytree(BUILT_IN, ours)
+    (ours / MODEL).write_bytes(b"")
+    findings = health.look(replace(config, release="ours"), clock.now(), full=False, quick=True)
+    assert found(findings, "model") == []
+    [release, _] = found(findings, "release")
+    assert release.state == "ok" and "`appliance doctor`" in release.text
+
+
+def test_a_system_that_starts_nothing_in_time_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "LONGEST_S", 0.001)
+    [finding] = health._found("network", health._network)
+    assert (finding.name, finding.state) == ("network", "bad") and "timed out" in finding.text
+
+
 @pytest.mark.slow
 def test_by_command_on_the_demonstration(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = doctor(capsys)
@@ -211,7 +278,10 @@ def test_by_command_on_the_demonstration(home: Path, capsys: pytest.CaptureFixtu
         assert len(silent) == 2 and all("can open no connection" in text for text in silent)
     with AuditReader(home / "log") as log:
         [entry] = [one for one in log.entries() if one.kind == "doctor.done"]
-    assert entry.body["ok"] >= 10 and entry.body["full"] is False
+    assert entry.body["ok"] >= 10 and entry.body["full"] is entry.body["quick"] is False
+    with AuditReader(home / "log") as log:
+        [begun] = [one for one in log.entries() if one.kind == "program.started"][-1:]
+    assert begun.body["command"] == "doctor"
 
 
 @pytest.mark.slow

@@ -198,6 +198,7 @@ def test_an_answer_says_when_the_release_has_no_gate() -> None:
         {"scale": pack([0.0] * (1 + len(MEASURES)))},
         {"mean": pack([float("nan")] * (1 + len(MEASURES)))},
         {"mean": "not base64!"},
+        {"mean": ""},
         {"limits": {"brightness": [0, 1]}},
         {"limits": {"spread": [1, 0]}},
         {"groups": {}},

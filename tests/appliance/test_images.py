@@ -1,5 +1,6 @@
 """Image files, good and hostile."""
 
+import hashlib
 import json
 import os
 import resource
@@ -80,6 +81,20 @@ def test_the_same_content_is_decoded_once_and_other_content_always(
             picture = images.open(str(first), SIZE)
             assert picture.rgb[0] == shade
     assert len(images._last) == MOST_KEPT
+
+
+def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves("red", "blue").save(tmp_path / "x.png")
+    hashed = []
+
+    def sha256(content: bytes) -> Any:
+        hashed.append(content)
+        return hashlib.new("sha256", content)
+
+    monkeypatch.setattr("hashlib.sha256", sha256)
+    picture = ImageFiles().open(str(tmp_path / "x.png"), SIZE)
+    assert hashed == [(tmp_path / "x.png").read_bytes()]
+    assert picture.sha256 == hashlib.new("sha256", hashed[0]).hexdigest()
 
 
 def test_a_turned_photograph_is_set_upright(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Readings kept from one run to the next. The captioner behind them counts what it is asked."""
 
+import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +63,28 @@ def test_anew_reads_again_and_keeps_what_it_read(asked: Counting, tmp_path: Path
     assert kept.read(picture(1), anew=True).text == "another"
     assert kept.read(picture(1)).text == "another"
     assert asked.asked == ["read", "read anew"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "reading = substr(reading, 1, length(reading) - 9), features = substr(features, 1, 67)",
+        "reading = '', features = x''",
+        "reading = replace(reading, 'label', 'lobel'), features = zeroblob(9000)",
+        "reading = CAST(x'ff' AS TEXT) || reading, features = substr(features, 5)",
+    ],
+)
+def test_what_was_kept_and_damaged_is_read_again(
+    asked: Counting, tmp_path: Path, damage: str
+) -> None:
+    kept = KeptReadings(asked, tmp_path, "ggml")
+    features, reading = kept.features(picture(1)), kept.read(picture(1))
+    with closing(sqlite3.connect(tmp_path / "readings.db", isolation_level=None)) as database:
+        assert database.execute(f"UPDATE kept SET {damage}").rowcount == 1
+    assert kept.features(picture(1)) == pytest.approx(features)
+    assert kept.read(picture(1)) == reading
+    assert asked.asked == ["features", "read"] * 2
+    assert kept.read(picture(1)) == reading and len(asked.asked) == 4, "kept anew"
 
 
 def test_the_one_not_asked_for_the_longest_goes_first(

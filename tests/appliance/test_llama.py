@@ -305,6 +305,7 @@ def test_the_prompt_that_lists_the_labels_is_another_question(
         ({"prompt_version": 0}, "prompt"),
         ({"files": {"../x": {"sha256": "", "size_bytes": 0}}}, "declare"),
         ({"calibration": {}}, "cannot be read"),
+        ({"image_size": math.inf}, "cannot be read"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_says_why(
@@ -313,6 +314,12 @@ def test_a_manifest_that_cannot_be_used_says_why(
     manifest = json.loads((copied / MANIFEST).read_text()) | change
     (copied / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(ReleaseError, match=complaint):
+        read_release(copied)
+
+
+def test_a_manifest_nested_too_deep_says_why(copied: Path) -> None:
+    (copied / MANIFEST).write_text("[" * 200_000)
+    with pytest.raises(ReleaseError, match="cannot be read"):
         read_release(copied)
 
 

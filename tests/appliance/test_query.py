@@ -66,6 +66,21 @@ def test_a_longer_name_is_not_taken_for_a_shorter_one_in_it() -> None:
     assert "ringworm" not in names_of_the_same("tinea versicolor of the chest")
 
 
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("retinal artery occlusion", "retinal vein occlusion"),
+        ("cardiomegaly", "cardiac failure"),
+        ("miopia", "pathological myopia"),
+        ("lelah", "asthma"),
+        ("sakit mata", "conjunctivitis"),
+        ("non proliferative diabetic retinopathy", "pdr"),
+    ],
+)
+def test_what_is_managed_differently_is_no_other_name(text: str, other: str) -> None:
+    assert other not in names_of_the_same(text)
+
+
 def test_no_name_stands_twice_in_a_row_and_all_are_lower_case() -> None:
     for row in SYNONYMS:
         assert len(set(row.english)) == len(row.english)

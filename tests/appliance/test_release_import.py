@@ -19,10 +19,11 @@ from gguf_files import MARKS, Metadata, Tensors, projector, text_model, write_gg
 
 from appliance.cli.main import run
 from appliance.core.labels import DOMAINS, Label, LabelSet
+from appliance.edges.llama_decoder import BATCH_TOKENS
 from appliance.errors import ApplianceError, ConfigError, ModelFileError
 from appliance.release.bases import BASES, check_base
 from appliance.release.gguf_header import read_gguf_header
-from appliance.release.gguf_pair import PairFacts, check_pair
+from appliance.release.gguf_pair import MOST_IMAGE_TOKENS, PairFacts, check_pair
 from appliance.release.importing import Wanted, import_pair
 from appliance.release.label_list import default_labels, read_labels
 from appliance.release.manifest import MANIFEST, MODEL, PROJECTOR, Release, read_release, verify
@@ -196,6 +197,7 @@ def as_wide(metadata: Metadata, tensors: Tensors) -> None:
         (put("clip.vision.image_mean", [0.48, 0.46, 0.41]), "image_mean"),
         (put("clip.vision.projector.scale_factor", 3), "do not pool"),
         (put("clip.vision.projector.scale_factor", 2), "1,024 tokens"),
+        (put("clip.vision.image_size", 1008), "324 tokens of an image, more than 256"),
         (put("clip.vision.patch_size", 16), "v.patch_embd.weight has the shape"),
         (as_wide, "as wide as"),
     ],
@@ -205,6 +207,10 @@ def test_a_projector_that_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(ModelFileError, match=said):
         checked(tmp_path, change_projector=change)
+
+
+def test_the_engine_takes_as_many_tokens_of_an_image_as_a_pair_may_make() -> None:
+    assert MOST_IMAGE_TOKENS == BATCH_TOKENS
 
 
 def test_a_faulty_conversion_that_still_runs_is_noted(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def measured(
     release: Release, source: Path, scores: dict[str, tuple[float, ...]], home: Path
 ) -> tuple[Measurement, list[Answered], list[LeftOut]]:
     images, left_out = read_labelled(source, LABELS, quietly)
-    with KeptAnswers(home / "measuring", release) as kept:
+    with KeptAnswers(home / "measuring", release, "ggml") as kept:
         captioner = Knowing(release.card, scores)
         answered, failed = answer_all(images, captioner, SiteImages(), kept, lambda: 0.0, quietly)
     left_out += failed
@@ -210,11 +210,12 @@ def test_the_figures_are_those_of_the_half_that_was_not_calibrated_on(
     chest = found.evaluation["domains"]["chest"]
     assert chest["images"] == len(tested) == 30
     assert chest["accuracy"] == right / 30
-    assert chest["accuracy_interval"] == wilson(right, 30)
+    assert chest["accuracy_interval"] == pytest.approx(wilson(right, 30))
     assert chest["balanced_accuracy"] == pytest.approx(sum(chest["recall_by_label"].values()) / 3)
     decisions = found.evaluation["decisions"]
     truth = [one.image.label for one in tested]
-    assert decisions == decision_figures(LABELS, truth, tested, found.calibration)
+    groups = [one.image.group for one in tested]
+    assert decisions == decision_figures(LABELS, truth, groups, tested, found.calibration)
     temperature = found.calibration.temperatures["chest"]
     kept = [
         probabilities(one.label_scores, temperature)[LABELS.names.index(one.image.label)]
@@ -235,7 +236,7 @@ def test_a_kind_with_too_few_pictures_stays_unmeasured_and_abstains(
     assert found.calibration.thresholds["skin"] == found.calibration.thresholds["fundus"] == {}
     assert set(found.measured["unmeasured"]) == {"skin", "fundus"}
     assert "8 pictures" in found.measured["unmeasured"]["skin"]
-    written = write_measurement(release, found)
+    written = write_measurement(release, found, "ggml")
     for label, kind in (("melanoma", "abstain"), ("normal chest", "label")):
         calibration = written.card.calibration
         belief = believe(LABELS, scores_for(label, 0.95), calibration)
@@ -259,17 +260,17 @@ def test_a_measured_release_says_where_and_keeps_its_makers_figures(
     release = read_release(folder)
     source, scores = site(tmp_path / "site", [CHEST[n % 3] for n in range(60)])
     found, _, _ = measured(release, source, scores, home)
-    written = write_measurement(release, found)
+    written = write_measurement(release, found, "ggml")
     assert written.card.sha256 != release.card.sha256
     assert written.manifest["measured"]["where"] == "site"
     assert written.manifest["measured"]["date"] == TODAY
     assert written.manifest["maker"]["evaluation"] == SHIPPED.manifest["evaluation"]
-    again = write_measurement(written, found)
+    again = write_measurement(written, found, "ggml")
     assert again.manifest["maker"] == written.manifest["maker"]
     assert {path.name for path in folder.iterdir()} == {path.name for path in BUILT_IN.iterdir()}
     assert run(["release", "show", "made"]) == 0
     with pytest.raises(ConfigError, match="part of the program"):
-        write_measurement(SHIPPED, found)
+        write_measurement(SHIPPED, found, "ggml")
 
 
 def test_a_stopped_measurement_asks_only_what_it_has_not_asked(
@@ -281,7 +282,7 @@ def test_a_stopped_measurement_asks_only_what_it_has_not_asked(
 
     def asked(count: int) -> int:
         captioner.asked = 0
-        with KeptAnswers(home / "measuring", release) as kept:
+        with KeptAnswers(home / "measuring", release, "ggml") as kept:
             answer_all(images[:count], captioner, SiteImages(), kept, lambda: 0.0, quietly)
         return captioner.asked
 
@@ -295,8 +296,10 @@ def test_a_stopped_measurement_asks_only_what_it_has_not_asked(
     file.write_bytes(b"".join(spoilt))
     assert asked(30) == 3
     assert asked(30) == 0
+    with KeptAnswers(home / "measuring", release, "onnx") as kept:
+        assert kept.get(images[0].sha256) is None
     other = replace(release, manifest={**release.manifest, "prompt_version": 99})
-    with KeptAnswers(home / "measuring", other) as kept:
+    with KeptAnswers(home / "measuring", other, "ggml") as kept:
         assert kept.get(images[0].sha256) is None
 
 
@@ -446,6 +449,30 @@ def test_a_release_is_measured_by_the_command(
     assert found["measured"]["left_out"] == 1
     assert found["calibration"]["thresholds"]["chest"][str(RISK)] > 0
     assert (home / "measuring" / "trial-left-out.csv").stat().st_mode & 0o077 == 0
+
+
+def test_a_release_is_measured_with_the_encoder_that_reads_at_this_site(
+    tmp_path: Path, release: Release, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here one that it lacks, so that what is opened shows."""
+    source, _ = site(tmp_path / "site", ["cataract"])
+    (home / "settings.toml").write_text('encoder = "onnx"\n')
+    arguments = ["release", "measure", "trial", "--minutes", "0", "--images", str(source)]
+    assert run(arguments) == 3
+    assert "no vision encoder `onnx`" in capsys.readouterr().err
+
+
+def test_the_figures_name_the_encoder_they_were_measured_with(tmp_path: Path, home: Path) -> None:
+    folder = shutil.copytree(BUILT_IN, home / "releases" / "made")
+    (folder / "encoder.onnx").write_bytes(b"weights")
+    manifest = {**SHIPPED.manifest, "files": {**SHIPPED.manifest["files"]}}
+    manifest["files"]["encoder.onnx"] = {"sha256": "0" * 64, "size_bytes": 7}
+    write_manifest(folder, manifest)
+    source, scores = site(tmp_path / "site", [CHEST[n % 3] for n in range(60)])
+    found, _, _ = measured(read_release(folder), source, scores, home)
+    written = write_measurement(read_release(folder), found, "onnx")
+    assert written.encoder == "onnx"
+    assert written.manifest["maker"]["vision_encoder"] == SHIPPED.encoder == "ggml"
 
 
 @pytest.mark.parametrize(

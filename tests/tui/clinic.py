@@ -66,6 +66,9 @@ class Shelf:
     ) -> Sequence[Passage]:
         return self.shelf[:k]
 
+    def holding(self, sentence: str) -> Sequence[Passage]:
+        return [passage for passage in self.shelf if sentence in passage.text]
+
     def around(self, passage_id: str) -> Sequence[Passage]:
         place = [passage.passage_id for passage in self.shelf].index(passage_id)
         return self.shelf[max(place - 1, 0) : place + 2]

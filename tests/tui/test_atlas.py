@@ -12,7 +12,7 @@ from PIL import Image
 from textual import events
 
 from appliance.config import Config
-from appliance.core.atlas import TEACHING, Vector
+from appliance.core.atlas import TEACHING, AtlasCard, Vector
 from appliance.core.gate import BLANK
 from appliance.core.ports import Picture
 from appliance.errors import ModelError
@@ -241,7 +241,39 @@ async def test_without_an_atlas_it_is_said_and_nothing_is_offered(home: Path) ->
     async with app.run_test() as pilot:
         await steps("f7")(pilot)
         assert "there is no atlas" in text_of(app) and "appliance atlas add" in text_of(app)
-        assert offered(app) == {"help"}
+        assert offered(app) == {"open", "help"}
+
+
+class Slow(DrawnAtlas):
+    """It opens when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_opening, self.goes_on = Event(), Event()
+
+    @property
+    def card(self) -> AtlasCard:
+        self.is_opening.set()
+        assert self.goes_on.wait(60)
+        return super().card
+
+
+async def test_a_room_whose_opening_was_stopped_is_opened_by_one_key(home: Path) -> None:
+    atlas = Slow()
+    app = atlas_clinic(home, atlas)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await pilot.press("f7")
+        while not atlas.is_opening.is_set():
+            await pilot.pause(0.02)
+        await pilot.pause()
+        assert offered(app) == {"stop", "help"}
+        await pilot.press("escape")
+        await settled(pilot)
+        assert "Stopped" in text_of(app) and offered(app) == {"open", "help"}
+        atlas.goes_on.set()
+        await steps("r")(pilot)
+        assert "Atlas drawn: 6 cases" in text_of(app) and "choose" in offered(app)
 
 
 class Stopped(DrawnAtlas):

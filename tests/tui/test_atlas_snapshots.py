@@ -95,11 +95,8 @@ def test_busy(snap_compare: Compare, home: Path, size: tuple[int, int]) -> None:
             await pilot.pause(0.02)
         await pilot.pause()
 
-    app = clinic(home, replace(answering(), atlas=atlas))
-    try:
-        assert snap_compare(app, terminal_size=size, run_before=ask)
-    finally:
-        atlas.goes_on.set()
+    app = clinic(home, replace(answering(), atlas=atlas, cancel=atlas.goes_on.set))
+    assert snap_compare(app, terminal_size=size, run_before=ask)
 
 
 @BOTH

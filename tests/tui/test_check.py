@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from stand_ins import OneImage
+from textual import events
 
 from appliance.cli.check import ANSWERS
 from appliance.config import Config
@@ -13,7 +14,6 @@ from appliance.core.access import Account
 from appliance.core.cases import Wanted
 from appliance.core.check import MOST_CHARACTERS
 from appliance.core.ports import Passage, Picture
-from appliance.core.query import GuidelineQuery, Within
 from appliance.edges.case_store import CaseStore
 from appliance.errors import GuidelineError
 from appliance.tui.app import ClinicScreen
@@ -119,6 +119,28 @@ async def test_rules_that_cannot_be_read_are_told_and_read_again(home: Path) -> 
         assert ANSWERS["ERROR"][:20] in text_of(app)
 
 
+@pytest.mark.parametrize("keys", [("enter", "enter"), ("ctrl+s", "enter")])
+async def test_two_quick_keys_ask_once(home: Path, keys: tuple[str, ...]) -> None:
+    log = Log()
+    app = clinic(home, log=log)
+    async with app.run_test() as pilot:
+        await steps(*ASK, *FREEZE[:-1])(pilot)
+        for key in keys:
+            app.post_message(events.Key(key, "\r" if key == "enter" else None))
+        await settled(pilot)
+        assert ANSWERS["ERROR"][:20] in text_of(app)
+    assert kinds(log).count("check.asked") == 1
+
+
+async def test_what_a_verdict_does_not_speak_of_is_said_to_be_unchecked(home: Path) -> None:
+    app = clinic(home)
+    async with app.run_test() as pilot:
+        await steps(*ASK, "k", "=excision, then oral amoxicillin", "ctrl+s")(pilot)
+        seen = " ".join(text_of(app).split())
+        assert ANSWERS["CORRECT"] in seen and "speaks for excision for melanoma" in seen
+        assert "UNCHECKED - antibiotic" in seen
+
+
 async def test_a_check_is_stopped_by_escape_and_recorded_as_such(home: Path) -> None:
     waiting, log = Waiting(), Log()
     app = clinic(home, replace(with_captioner(waiting), captioner=First(waiting)), log)
@@ -162,12 +184,8 @@ async def test_nothing_is_shown_that_could_not_be_recorded(home: Path) -> None:
 
 async def test_guidelines_that_fail_are_told_and_recorded(home: Path) -> None:
     class Failing(Shelf):
-        def find(
-            self, query: GuidelineQuery, k: int, within: Within | None = None
-        ) -> list[Passage]:
-            if "margin" in query.text:
-                raise GuidelineError("the index is damaged", "rebuild it")
-            return self.shelf[:k]
+        def holding(self, sentence: str) -> list[Passage]:
+            raise GuidelineError("the index is damaged", "rebuild it")
 
     log = Log()
     app = clinic(home, replace(answering(), guidelines=Failing()), log)

@@ -95,10 +95,11 @@ def test_otherwise(
     [
         ((*FORM, "enter", "enter"), {}),
         (PRAY, {}),
+        ((*FORM, "=excision, then oral amoxicillin", "ctrl+s"), {}),
         (FORM, {"language": "ms"}),
         ((*FORM[:-1], "ctrl+p", *"check"), {}),
     ],
-    ids=["nothing-typed", "unsure", "malay", "palette"],
+    ids=["nothing-typed", "unsure", "unchecked", "malay", "palette"],
 )
 def test_small(
     snap_compare: Compare, home: Path, keys: tuple[str, ...], settings: dict[str, Any]

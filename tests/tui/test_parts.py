@@ -1,18 +1,26 @@
 """The screen's parts that need no screen: folders, keys, pages, bars, pictures."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from appliance.config import Config
+from appliance.core.text import percent
 from appliance.errors import ConfigError
+from appliance.tui import keys
+from appliance.tui.bindings import all_bindings
+from appliance.tui.consulting import UnderWay
+from appliance.tui.desk import Desk, Opened
 from appliance.tui.folders import common_beginning, completions, pasted_paths
 from appliance.tui.keys import KEYS_FILE, read_keys
 from appliance.tui.page import page_html, page_text, write_page
 from appliance.tui.screens.picture import cut
 from appliance.tui.shown import Pixels, Shown
 from appliance.tui.widgets.picture import fitted, half_cells
-from appliance.tui.widgets.probabilities import bar_of, percent
+from appliance.tui.widgets.probabilities import bar_of
 from appliance.tui.words import Words
+from tests.tui.clinic import unforeseen
 
 PATIENT = "Siti binti Ahmad"
 ANSWER = {
@@ -44,6 +52,7 @@ ANSWER = {
             "grade": "A",
             "evidence": "I",
             "grading": "malaysian",
+            "caution": None,
         }
     ],
     "release": {"name": "demonstration", "sha256": "ab" * 32, "demonstration": True},
@@ -93,6 +102,14 @@ def test_a_sites_own_keys_are_read_and_a_wrong_one_is_named(home: Path) -> None:
         read_keys(home, lambda: ["answer.accept"])
 
 
+def test_the_example_of_a_sites_own_keys_can_be_copied(home: Path) -> None:
+    home.mkdir()
+    example = str(keys.__doc__).partition("\n\n")[2]
+    (home / KEYS_FILE).write_text(example, encoding="utf-8")
+    ids = {str(binding.id) for binding in all_bindings()}
+    assert len(read_keys(home, lambda: ids)) == 2
+
+
 @pytest.mark.parametrize("page", [page_text, page_html])
 @pytest.mark.parametrize("language", ["en", "ms"])
 def test_a_page_cites_and_names_no_patient(page: object, language: str) -> None:
@@ -117,6 +134,8 @@ def test_a_page_is_private_and_replaces_nothing(tmp_path: Path) -> None:
         write_page(str(path), "two")
     with pytest.raises(ConfigError, match="cannot be written"):
         write_page(str(tmp_path / "none" / "page.txt"), "two")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_page("~nosuchuser/page.txt", "two")
 
 
 @pytest.mark.parametrize(
@@ -150,3 +169,32 @@ def test_a_magnified_picture_stays_within_itself() -> None:
     assert centre == (0.75, 0.25) and part.size == 2 and (part.width, part.height) == (200, 100)
     assert part.rgb == bytes([*range(6, 12), *range(18, 24)])
     assert cut(pixels, 1, (0.9, 0.9))[0].rgb == pixels.rgb
+
+
+class Counting(Opened):
+    """Counts how often the reading in progress was to end."""
+
+    cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class Read(UnderWay[str]):
+    """A reading that is over at once."""
+
+    def work(self, opened: Opened) -> str:
+        self.step("reading")
+        return "read"
+
+
+@pytest.mark.anyio
+async def test_a_reading_that_is_over_at_the_desk_is_cancelled_no_more(home: Path) -> None:
+    """Its screen may still be drawing it, while the desk reads the next picture."""
+    opened = Counting(Config(home))
+    desk, read = Desk("test", opened, unforeseen), Read(lambda stage: None)
+    assert await desk.ask(read) == "read"
+    looks = iter((False, False, True))
+    await asyncio.wait_for(read.stop(desk, lambda: next(looks)), 10)
+    assert opened.cancelled == 0
+    desk.close()

@@ -280,6 +280,16 @@ async def test_a_saved_page_is_recorded_and_private(home: Path, tmp_path: Path) 
     assert "melanoma" in text and "eye left" not in text
 
 
+async def test_a_search_by_hand_is_recorded_with_the_set_that_answered(home: Path) -> None:
+    log = Log()
+    app = clinic(home, log=log)
+    async with app.run_test() as pilot:
+        await steps("f5", "slash", "=margin of Mr Somebody", "enter")(pilot)
+    done = log.entries[-1]
+    assert (done.kind, done.body["guidelines"]) == ("lookup.done", "own")
+    assert done.body["passages"] and "Somebody" not in json.dumps(dict(done.body))
+
+
 async def test_a_citation_is_copied(home: Path) -> None:
     app = clinic(home)
     async with app.run_test() as pilot:

@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from appliance.errors import ImageError
+from appliance.tui.screens import history
 from tests.tui.clinic import (
     LONG,
     PICTURE,
@@ -145,6 +146,8 @@ def test_with_an_answer(
         (*ASK, "1", "g"),
         (*ASK, "n"),
         (*ASK, "e"),
+        (*ASK, "e", "end", "ctrl+u", "=a broken leg", "ctrl+s"),
+        (*ASK, "e", "end", "ctrl+u", "=melanocytic nevus", "ctrl+s", "a"),
         (*ASK, "s"),
         (*ASK, "f4", "enter", "r"),
         (*ASK, "f1"),
@@ -156,12 +159,21 @@ def test_with_an_answer(
         ("ctrl+p",),
     ],
     ids=[
-        *("page", "note", "correct", "save", "read-again", "help", "index", "search"),
-        *("worklist-empty", "worklist-add", "locked", "palette"),
+        *("page", "note", "correct", "correct-none", "correction-dropped", "save"),
+        *("read-again", "help", "index", "search", "worklist-empty", "worklist-add"),
+        *("locked", "palette"),
     ],
 )
 def test_elsewhere(snap_compare: Compare, home: Path, keys: tuple[str, ...]) -> None:
     assert snap_compare(clinic(home, answering(TWO)), run_before=steps(*keys))
+
+
+def test_history_that_is_not_whole(
+    snap_compare: Compare, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "AT_ONCE", 1)
+    app = clinic(home, answering(TWO))
+    assert snap_compare(app, run_before=steps(*ASK, "o", *ASK, "f4"))
 
 
 def test_second_reader(snap_compare: Compare, home: Path) -> None:

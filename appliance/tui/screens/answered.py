@@ -43,8 +43,19 @@ class AnsweredRoom(Quoting[None], Room):
 
     @work(exclusive=True, group="judge")
     async def action_judge(self, verdict: Verdict) -> None:
-        if (shown := self.shown) is not None:
-            await self._judge(shown, verdict, None)
+        """Of a corrected caption only after a question: the correction would be gone."""
+        from appliance.tui.screens.asking import ConfirmDialog
+
+        if (shown := self.shown) is None:
+            return
+        if shown.corrected and not await self.app.push_screen_wait(
+            ConfirmDialog(self.say, "correct.drop")
+        ):
+            return
+        try:
+            await self._do(consulting.judged(shown, verdict), f"verdict.{verdict}")
+        except ApplianceError as exc:
+            self.tell_error(exc)
 
     @work(exclusive=True, group="judge")
     async def action_correct(self) -> None:
@@ -54,15 +65,15 @@ class AnsweredRoom(Quoting[None], Room):
             return
         caption = {**shown.answer["caption"], **(shown.corrected or {})}
         names = tuple(shown.answer["label_probabilities"])
-        fields = await self.app.push_screen_wait(CorrectDialog(self.say, caption, names))
-        if fields:
-            await self._judge(shown, "corrected", {**(shown.corrected or {}), **fields})
 
-    async def _judge(
-        self, shown: Shown, verdict: Verdict, corrected: dict[str, str] | None
-    ) -> None:
-        job = consulting.judged(shown, verdict, corrected)
-        await self._do(job, f"verdict.{verdict}")
+        async def keep(changed: Mapping[str, str]) -> None:
+            if changed:
+                corrected = {**(shown.corrected or {}), **changed}
+                await self._do(
+                    consulting.judged(shown, "corrected", corrected), "verdict.corrected"
+                )
+
+        await self.app.push_screen_wait(CorrectDialog(self.say, caption, names, keep))
 
     @work(exclusive=True, group="note")
     async def action_note(self) -> None:
@@ -70,10 +81,13 @@ class AnsweredRoom(Quoting[None], Room):
 
         if (shown := self.shown) is None:
             return
-        given = await self.app.push_screen_wait(NoteDialog(self.say, shown.reference, shown.note))
-        if given is not None:
+
+        async def keep(given: Mapping[str, str]) -> None:
             job = consulting.annotated(shown, given["note.reference"], given["note.note"])
             await self._do(job, "note.kept")
+
+        dialog = NoteDialog(self.say, shown.reference, shown.note, keep)
+        await self.app.push_screen_wait(dialog)
 
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:
@@ -86,17 +100,22 @@ class AnsweredRoom(Quoting[None], Room):
         from appliance.tui.screens.picture import PictureScreen
 
         if self.shown is not None and self.shown.pixels is not None:
-            path = self.shown.answer["image"]["path"]
-            self.app.push_screen(PictureScreen(self.say, self.shown.pixels, path))
+            image = self.shown.answer["image"]
+            self.app.push_screen(PictureScreen(self.say, self.shown.pixels, image))
 
-    def action_external(self) -> None:
+    @work(exclusive=True, group="external")
+    async def action_external(self) -> None:
         from appliance.tui.external import open_outside
+        from appliance.tui.screens.picture import LARGE
 
-        if self.shown is not None:
-            try:
-                open_outside(self.shown.answer["image"]["path"])
-            except ApplianceError as exc:
-                self.tell_error(exc)
+        if (shown := self.shown) is None:
+            return
+        image = shown.answer["image"]
+        try:  # opened here first: it may be another picture by now
+            await self.clinic.side_desk.ask(consulting.larger_picture(image, LARGE))
+            open_outside(image["path"])
+        except ApplianceError as exc:
+            self.tell_error(exc)
 
     def action_check(self) -> None:
         from appliance.tui.screens.check import CheckScreen
@@ -127,7 +146,7 @@ class AnsweredRoom(Quoting[None], Room):
             return shown.case_id is not None and shown.has_caption
         if action == "note":
             return shown.case_id is not None
-        if action == "zoom":
+        if action in ("zoom", "external"):
             return shown.pixels is not None
         if action == "check":
             return shown.has_caption and self.clinic.may("consult")
@@ -140,9 +159,6 @@ class AnsweredRoom(Quoting[None], Room):
         self.refresh_bindings()
 
     async def _do(self, job: Callable[[Opened], Shown], done: str) -> None:
-        """Run a job that changes the answer shown, and say that it is done."""
-        try:
-            self.show(await self.clinic.side_desk.ask(job))
-            self.tell(self.say(done))
-        except ApplianceError as exc:
-            self.tell_error(exc)
+        """Run a job that changes the answer shown, and say that it is done. Raises: as the job."""
+        self.show(await self.clinic.side_desk.ask(job))
+        self.tell(self.say(done))

@@ -21,10 +21,10 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from appliance.core.atlas import AtlasCard, Contrast, Description, Neighbour, neighbour_json
+from appliance.core.ports import CANCELLED
 from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
 from appliance.tui import looking
-from appliance.tui.consulting import CANCELLED
 from appliance.tui.desk import Opened
 from appliance.tui.folders import typed_path
 from appliance.tui.looking import Found, Looking, Own
@@ -46,6 +46,7 @@ class AtlasScreen(Room):
         Binding("o", "choose", "atlas.choose", id="atlas.choose"),
         Binding("c", "contrast", "atlas.contrast", id="atlas.contrast"),
         Binding("d", "describe", "atlas.describe", id="atlas.describe"),
+        Binding("r", "open", "atlas.open", id="atlas.open"),
         Binding("escape", "stop", "atlas.stop", id="atlas.stop"),
         Binding("escape", "back", "atlas.back", id="atlas.back"),
     ]
@@ -89,10 +90,10 @@ class AtlasScreen(Room):
         self.found.focus()
 
     def on_screen_resume(self) -> None:
-        if self._card is None and self._job is None:
-            self._open()
+        if self._is_closed:
+            self.action_open()
 
-    def _open(self) -> None:
+    def action_open(self) -> None:
         """What the atlas holds."""
 
         def look(opened: Opened) -> Found[None]:
@@ -230,6 +231,11 @@ class AtlasScreen(Room):
             await self.clinic.switch_mode(came_from)
 
     @property
+    def _is_closed(self) -> bool:
+        """The look that opens it failed or was stopped, or is still to come."""
+        return self._card is None and self._job is None
+
+    @property
     def _can_ask(self) -> bool:
         return self._card is not None and self._job is None
 
@@ -238,6 +244,8 @@ class AtlasScreen(Room):
             return False
         if action in ("search", "choose", "contrast"):
             return self._can_ask
+        if action == "open":
+            return self._is_closed
         if action == "describe":
             return self._can_ask and self._own is not None
         if action == "stop":

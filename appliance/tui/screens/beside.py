@@ -8,7 +8,7 @@ from textual.widgets import Static
 from appliance.core.text import safe_line
 from appliance.tui.screens.room import Dialog
 from appliance.tui.shown import Shown, decision_words
-from appliance.tui.widgets.answer import reason_words
+from appliance.tui.widgets.answer import limits_table, reason_words
 from appliance.tui.widgets.key_bar import KeyBar
 from appliance.tui.widgets.picture import PictureView
 from appliance.tui.widgets.probabilities import Probabilities
@@ -33,6 +33,8 @@ class BesideScreen(Dialog[None]):
 
     def _one(self, shown: Shown) -> ComposeResult:
         yield Static(Text(shown.name, "bold"), classes="heading")
+        if shown.answer["image"]["note"]:
+            yield Static(Text(safe_line(shown.answer["image"]["note"])), classes="said")
         if shown.pixels:
             picture = PictureView(self.say, plain=self.clinic.config.plain)
             picture.pixels = shown.pixels
@@ -48,8 +50,24 @@ class BesideScreen(Dialog[None]):
         found, others = shown.probabilities()
         plain = self.clinic.config.plain
         yield Probabilities(self.say, found, others, tuple(decision["labels"]), plain=plain)
-        if shown.answer["caption"] and not shown.is_withheld:
-            yield Static(Text(safe_line(shown.answer["caption"]["key_findings"])), classes="said")
+        if shown.has_caption:
+            yield Static(self._findings(shown), classes="said")
+        if shown.answer["limits"]:
+            yield Static(limits_table(shown.answer["limits"], shown.alarm), classes="said")
         if shown.record:
             record = self.say("answer.record", number=shown.record[0], hash=shown.record[1])
             yield Static(Text(record), classes="said quiet")
+
+    def _findings(self, shown: Shown) -> Text:
+        """What the release said; under it the clinician's own words, where they are others."""
+        said, own = shown.answer["caption"], shown.corrected or {}
+        lines = [Text(safe_line(said["key_findings"]))]
+        if shown.is_for_trial:
+            lines.insert(0, Text(self.say("answer.trial"), "bold"))
+        elif shown.kind == "set":
+            lines.append(Text(self.say("answer.as_for", label=said["label"])))
+        for field in ("label", "key_findings"):
+            if own.get(field, said[field]) != said[field]:
+                told = self.say("answer.corrected", text=safe_line(own[field]))
+                lines.append(Text(told, "bold"))
+        return Text("\n").join(lines)

@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.widgets import ContentSwitcher, Input, Static
 
 from appliance.core.check import Check, Question
+from appliance.core.ports import CANCELLED
 from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
 from appliance.tui.checking import Checking
-from appliance.tui.consulting import CANCELLED
 from appliance.tui.screens.asking import MOVES
 from appliance.tui.screens.quoting import NUMBERS, Quoting
 from appliance.tui.shown import Shown, shown_result
@@ -113,6 +113,8 @@ class CheckScreen(Quoting[None]):
             self.finding.focus()
 
     def action_ask(self) -> None:
+        if self._checking is not None:  # a key typed ahead
+            return
         path = self._answered.answer["image"]["path"]
         try:
             self._question = Question(path, self.treatment.value, self.finding.value)

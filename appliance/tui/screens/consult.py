@@ -12,6 +12,7 @@ from textual.getters import query_one
 from textual.message import Message
 from textual.widgets import ContentSwitcher, Static
 
+from appliance.core.ports import CANCELLED
 from appliance.core.text import safe_line
 from appliance.core.worklist import usual_s
 from appliance.errors import ApplianceError
@@ -130,6 +131,7 @@ class ConsultScreen(AnsweredRoom):
         self.stages.begin(usual_s(self._spent_s))
         self.switcher.current = "busy"
         self.set_focus(None)
+        first, self._first = self._first, None  # of this reading, and of no later one
         asking = self._asking = Asking(
             path,
             lambda stage: self._tell_later(self.Reached(stage)),
@@ -137,7 +139,7 @@ class ConsultScreen(AnsweredRoom):
         )
         self.refresh_bindings()
         try:
-            await self._reveal(await self.clinic.desk.ask(asking))
+            await self._reveal(await self.clinic.desk.ask(asking), first)
         except ApplianceError as exc:
             self._choose()
             self.chooser.drop([path])
@@ -150,11 +152,12 @@ class ConsultScreen(AnsweredRoom):
         """From the desk's thread."""
         self.post_message(message)
 
-    async def _reveal(self, shown: Shown) -> None:
-        """Show the answer, after the second reader's own impression where that is asked for."""
+    async def _reveal(self, shown: Shown, first: Shown | None) -> None:
+        """Show the answer, after the second reader's own impression where that is asked for; beside
+        the `first` of the same patient, if there is one."""
         self._asking = None
         error = shown.answer["error"]
-        if error is not None and error["code"] == consulting.CANCELLED:
+        if error is not None and error["code"] == CANCELLED:
             self._choose()
             self.tell(self.say("busy.cancelled", name=shown.name))
             return
@@ -167,11 +170,10 @@ class ConsultScreen(AnsweredRoom):
                 return
             shown = given
         self.show(shown)
-        if self._first is not None:
+        if first is not None:
             from appliance.tui.screens.beside import BesideScreen
 
-            self.app.push_screen(BesideScreen(self.say, (self._first, shown)))
-            self._first = None
+            self.app.push_screen(BesideScreen(self.say, (first, shown)))
 
     def show(self, shown: Shown) -> None:
         self.switcher.current = "answer"

@@ -18,7 +18,7 @@ from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Opened
 from appliance.tui.screens.room import Room
-from appliance.tui.shown import place_words
+from appliance.tui.shown import cited_words
 from appliance.tui.widgets.choice import Choice
 from appliance.tui.widgets.passage_row import PassageRow
 
@@ -119,10 +119,12 @@ class GuidelinesScreen(Room):
 
         def look(opened: Opened) -> list[dict[str, Any]]:
             from appliance.core.record import recorded
+            from appliance.edges.guideline_sets import set_in_use
 
             with recorded(opened.audit, "lookup", {"characters": len(asked)}) as outcome:
                 found = opened.guidelines.find(typed_query(asked), PASSAGES, within)
                 outcome["passages"] = [passage.passage_id for passage in found]
+                outcome["guidelines"] = set_in_use(opened.config)
             return [asdict(passage) for passage in found]
 
         try:
@@ -146,7 +148,7 @@ class GuidelinesScreen(Room):
         self.app.push_screen(PassageScreen(self.say, self.passages, event.rank))
 
     def on_passage_row_copied(self, event: PassageRow.Copied) -> None:
-        self.app.copy_to_clipboard(place_words(self.passages[event.rank - 1], self.say))
+        self.app.copy_to_clipboard(cited_words(self.passages[event.rank - 1], self.say))
         self.tell(self.say("passage.copied"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

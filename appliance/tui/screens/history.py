@@ -27,6 +27,8 @@ DECISIONS = ("label", "set", "abstain", "refused")
 DAYS = ("1", "7", "31")
 COLUMNS = (("when", (16, 0)), ("picture", (15, 1)), ("decision", (28, 2)), ("verdict", (10, 0)))
 """Least width, and share of what is left over."""
+AT_ONCE = 200
+"""Cases that are listed, until older ones are asked for."""
 
 
 class HistoryScreen(AnsweredRoom):
@@ -38,6 +40,7 @@ class HistoryScreen(AnsweredRoom):
         Binding("d", "turn('domain')", "history.domain", id="history.domain"),
         Binding("c", "turn('decision')", "history.decision", id="history.decision"),
         Binding("u", "turn('user')", "history.user", id="history.user"),
+        Binding("o", "older", "history.older", id="history.older"),
         Binding("r", "again", "history.again", id="history.again"),
         Binding("escape", "back", "history.back", id="history.back"),
     ]
@@ -50,6 +53,9 @@ class HistoryScreen(AnsweredRoom):
     def __init__(self, say: Words) -> None:
         super().__init__(say)
         self._found: Sequence[Shown] = ()
+        self._most = AT_ONCE
+        self._are_more = False
+        """Whether older ones fit, too."""
 
     @property
     def shown(self) -> Shown | None:
@@ -69,8 +75,8 @@ class HistoryScreen(AnsweredRoom):
                     yield Choice("decision", decisions)
                     yield Choice("user", {"": say("filter.any_user")})
                     yield Input(id="text", classes="field", compact=True)
+                yield Static("", id="told", markup=False)
                 yield Rows({name: (say(f"history.{name}"), *w) for name, w in COLUMNS}, id="cases")
-                yield Static("", id="none", markup=False)
             yield AnswerView(say, plain=self.clinic.config.plain, id="case")
 
     def on_mount(self) -> None:
@@ -84,21 +90,30 @@ class HistoryScreen(AnsweredRoom):
     @work(exclusive=True, group="find")
     async def _find(self) -> None:
         try:
-            found = await self.clinic.side_desk.ask(consulting.cases_found(self._wanted()))
+            job = consulting.cases_found(self._wanted(), self._most)
+            found = await self.clinic.side_desk.ask(job)
         except ApplianceError as exc:
             self.tell_error(exc)
             return
-        self._found = found
+        self._are_more = len(found) > self._most
+        self._found = found = found[: self._most]
         users = {shown.user: shown.user for shown in found if shown.user}
         self.query_one("#user", Choice).offer({"": self.say("filter.any_user"), **users})
         self._draw()
         self.table.display = bool(found)
         if found and self.focused is None:
             self.table.focus()
-        is_kept = self.clinic.config.keep_cases_days > 0
-        told = "" if found else self.say("history.none" if is_kept else "history.not_kept")
-        self.query_one("#none", Static).update(told)
+        told = self.query_one("#told", Static)
+        told.display = self._are_more or not found
+        told.update(self._told())
         self.refresh_bindings()
+
+    def _told(self) -> str:
+        """What the list is not."""
+        if self._found:
+            return self.say("history.more", count=self._most)
+        is_kept = self.clinic.config.keep_cases_days > 0
+        return self.say("history.none" if is_kept else "history.not_kept")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
@@ -133,11 +148,16 @@ class HistoryScreen(AnsweredRoom):
 
     @on(Choice.Changed)
     def _filter_changed(self) -> None:
+        self._most = AT_ONCE
         self._find()
 
     @on(Input.Submitted, "#text")
     def _text_given(self) -> None:
         self.table.focus()
+        self._filter_changed()
+
+    def action_older(self) -> None:
+        self._most += AT_ONCE
         self._find()
 
     @on(DataTable.RowSelected)
@@ -197,6 +217,8 @@ class HistoryScreen(AnsweredRoom):
             return False
         if action in ("filter", "turn"):
             return self.shown is None
+        if action == "older":
+            return self.shown is None and self._are_more
         if action == "back":
             return self.shown is not None or self.focused is self.text
         if action == "again":

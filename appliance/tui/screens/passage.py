@@ -16,7 +16,7 @@ from appliance.core.text import safe_text
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Opened
 from appliance.tui.screens.room import Dialog
-from appliance.tui.shown import Pixels, place_words
+from appliance.tui.shown import Pixels, cited_words, place_words
 from appliance.tui.widgets.key_bar import KeyBar
 from appliance.tui.widgets.notice import Notice
 from appliance.tui.words import Words
@@ -64,7 +64,7 @@ class PassageScreen(Dialog[None]):
         self.refresh_bindings()
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(place_words(self.passage, self.say))
+        self.app.copy_to_clipboard(cited_words(self.passage, self.say))
         self.notice.tell(self.say("passage.copied"))
 
     @work(exclusive=True, group="page")

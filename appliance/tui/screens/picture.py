@@ -1,6 +1,7 @@
 """A picture as large as the terminal allows, moved over and magnified, as a page must be."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -41,11 +42,11 @@ class PictureScreen(Dialog[None]):
     view = query_one(PictureView)
     notice = query_one(Notice)
 
-    def __init__(self, say: Words, pixels: Pixels, path: str | None = None) -> None:
-        """`path`: of the file, opened again at a larger size; None where `pixels` are all there
-        is."""
+    def __init__(self, say: Words, pixels: Pixels, image: Mapping[str, Any] | None = None) -> None:
+        """`image`: as in an answer, whose file is opened again at a larger size; None where
+        `pixels` are all there is."""
         super().__init__(say)
-        self._pixels, self._path = pixels, path
+        self._pixels, self._image = pixels, image
         self._times = 1.0
         self._centre = (0.5, 0.5)
 
@@ -56,13 +57,13 @@ class PictureScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         self.view.pixels = self._pixels
-        if self._path is not None and self._pixels.size < LARGE:
-            self._open_larger(self._path)
+        if self._image is not None and self._pixels.size < LARGE:
+            self._open_larger(self._image)
 
     @work(exclusive=True, group="larger")
-    async def _open_larger(self, path: str) -> None:
+    async def _open_larger(self, image: Mapping[str, Any]) -> None:
         try:
-            job = consulting.larger_picture(path, LARGE)
+            job = consulting.larger_picture(image, LARGE)
             self._pixels = await self.clinic.side_desk.ask(job)
             self._draw()
         except ApplianceError:

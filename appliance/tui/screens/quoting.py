@@ -7,7 +7,7 @@ from textual.binding import Binding
 from textual.getters import query_one
 
 from appliance.tui.screens.room import Result, View
-from appliance.tui.shown import place_words
+from appliance.tui.shown import cited_words
 from appliance.tui.widgets.notice import Notice
 from appliance.tui.widgets.passage_row import PassageRow
 
@@ -36,7 +36,7 @@ class Quoting(View[Result], Generic[Result]):
         self.action_passage(event.rank)
 
     def on_passage_row_copied(self, event: PassageRow.Copied) -> None:
-        self.app.copy_to_clipboard(place_words(self.quoted[event.rank - 1], self.say))
+        self.app.copy_to_clipboard(cited_words(self.quoted[event.rank - 1], self.say))
         self.notice.tell(self.say("passage.copied"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -132,14 +132,25 @@ class SignInScreen(View[None]):
         await self._enter(account)
 
     async def _enter(self, account: Account) -> None:
-        """Nothing that was typed stays."""
+        """Nothing that was typed stays, and nothing is typed until both desks are theirs."""
         self._must_change, self._secret = None, ""
         self.remove_class("-changing")
         for field in self.query(Input):
-            field.value = ""
-        self.message.update(self.say("sign_in.hint"))
+            field.value, field.disabled = "", True
+        self.message.update(self.say("sign_in.waiting"))
+        told = self.say("sign_in.hint")
+        try:
+            await self.clinic.sign_in(account)
+        except ApplianceError as exc:
+            told = _error_words(exc)
+        for field in self.query(Input):
+            field.disabled = False
+        self.message.update(told)
         self.query_one("#name").focus()
-        await self.clinic.sign_in(account)
 
     def _tell_error(self, error: ApplianceError) -> None:
-        self.message.update(f"{safe_line(error.message)}\n{safe_line(error.hint)}")
+        self.message.update(_error_words(error))
+
+
+def _error_words(error: ApplianceError) -> str:
+    return f"{safe_line(error.message)}\n{safe_line(error.hint)}"

@@ -6,6 +6,7 @@ from rich.text import Text
 from textual.geometry import Size
 from textual.widget import Widget
 
+from appliance.core.text import percent
 from appliance.tui.words import Words
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -68,13 +69,6 @@ class Probabilities(Widget):
             line.append(f" {bar_of(probability, bar)}", style)
         line.append(f"{percent(probability):>{NUMBER}}")
         return line
-
-
-def percent(share: float) -> str:
-    """To the nearest hundredth, but neither none nor all where it is only nearly so."""
-    if 0 < share < 0.01:
-        return "<1 %"
-    return ">99 %" if 0.99 < share < 1 else f"{share * 100:.0f} %"
 
 
 def bar_of(share: float, columns: int) -> str:

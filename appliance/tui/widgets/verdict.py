@@ -54,7 +54,7 @@ class VerdictView(VerticalScroll):
         if self.found.judgement is None:
             yield from self._failure(self.shown)
             return
-        yield from self._verdict(self.found.judgement, self.found.treatments)
+        yield from self._verdict(self.found, self.found.judgement)
         yield from self._block("check.rests_on", self._caption(self.shown))
         if self.found.passages:
             yield self._heading("answer.passages")
@@ -74,15 +74,18 @@ class VerdictView(VerticalScroll):
         yield from self._block("answer.why", safe_text(error["message"]))
         yield from self._block("answer.do", safe_text(error["hint"]))
 
-    def _verdict(self, judgement: "Judgement", treatments: tuple[str, ...]) -> Iterator[Widget]:
+    def _verdict(self, found: "Check", judgement: "Judgement") -> Iterator[Widget]:
         say = self._say
         yield self._heading("check.heading")
         yield Static(say(f"check.verdict.{judgement.verdict}"), classes="said", markup=False)
+        if unchecked := ", ".join(found.unchecked):
+            told = say("check.unchecked", treatments=unchecked)
+            yield Static(told, classes="said", markup=False)
         lines = [because_words(judgement, say)]
         if judgement.severity:
             lines.insert(0, say(f"check.severity.{judgement.severity}"))
-        if treatments:
-            lines.append(say("check.recognised", treatments=", ".join(treatments)))
+        if found.treatments:
+            lines.append(say("check.recognised", treatments=", ".join(found.treatments)))
         yield Static("\n".join(lines), classes="block", markup=False)
 
     def _caption(self, shown: Shown) -> str:
@@ -104,7 +107,9 @@ class VerdictView(VerticalScroll):
 def because_words(judgement: "Judgement", say: Words) -> str:
     """The reason; in the screen's language where the catalogue has it."""
     key = f"check.reason.{judgement.reason}"
-    return say(key, **judgement.fields) if say.knows(key) else judgement.because
+    if not say.knows(key):
+        return judgement.because
+    return "; ".join(say(key, **each) for each in judgement.fields)
 
 
 def _marked(passage: str, quote: str) -> Text:
