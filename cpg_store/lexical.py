@@ -66,8 +66,13 @@ def terms(text: str, languages: Sequence[str | None] = ("en",)) -> list[str]:
 
 def words(text: str, languages: Sequence[str | None]) -> list[tuple[str, ...]]:
     """The words of a text without stop words, each by its different stems in the languages."""
-    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    found = all_words(text)
     return [stems for word in found if (stems := _stems(word, tuple(languages)))]
+
+
+def all_words(text: str) -> list[str]:
+    """In small letters; a raised or lowered digit counts as a digit."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @lru_cache(1 << 16)

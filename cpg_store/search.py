@@ -5,7 +5,6 @@ answer instead of the least bad passages. It knows nothing of how passages are s
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from cpg_store.catalogue import asked_words
 from cpg_store.errors import IndexDamaged
 from cpg_store.grade import stated_in
 from cpg_store.index import Index
+from cpg_store.lexical import all_words
 from cpg_store.passage import Passage
 from cpg_store.scope import Scope, Topic
 
@@ -55,7 +55,6 @@ QUOTED_WORDS = 4
 ALIKE = 0.8
 """Passages that share this part of their words (Jaccard) are shown once."""
 
-_WORD = re.compile(r"\w+")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 Ranking = Literal["lexical", "dense", "fused"]
@@ -140,7 +139,7 @@ def _on_topic(index: Index, ranked: Sequence[Candidate], about: Topic) -> list[C
 
 def _quoted(index: Index, text: str, ranked: Sequence[Candidate]) -> list[Candidate]:
     """Those that hold the question word for word: who asks so means that passage."""
-    if len(_words(text)) < QUOTED_WORDS:
+    if len(all_words(text)) < QUOTED_WORDS:
         return []
     passages = index.catalogue.passages([found.passage_id for found in ranked])
 
@@ -151,14 +150,9 @@ def _quoted(index: Index, text: str, ranked: Sequence[Candidate]) -> list[Candid
     return [found for found in ranked if holds(found)]
 
 
-def _words(text: str) -> list[str]:
-    """A raised or lowered digit counts as a digit, as in the lexical index."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
 def _phrase(text: str) -> str:
     """Its words with a space on either side of each, to be sought in another's."""
-    return f" {' '.join(_words(text))} "
+    return f" {' '.join(all_words(text))} "
 
 
 def _floor(words: int) -> float:
@@ -251,7 +245,7 @@ def _whole(index: Index, ranked: Sequence[Candidate], k: int) -> list[RankedPass
             passage = passages.get(found.passage_id)
             if passage is None or (passage.document_id, passage.ordinal) in covered:
                 continue
-            words = set(_words(passage.text))
+            words = set(all_words(passage.text))
             if any(_likeness(words, others) >= ALIKE for others in said):
                 continue
             said.append(words)

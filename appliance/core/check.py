@@ -5,6 +5,7 @@ No passage, no verdict. The verdict says "check again", it never orders anything
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from appliance.core.consult import Consultation, Ports, Stage, consult
 from appliance.core.entry import Entry
@@ -163,7 +164,12 @@ def denied_labels(finding: str, labels: LabelSet) -> tuple[str, ...]:
 
 
 def _labels_in(finding: str, labels: LabelSet) -> Named:
-    return Vocabulary({name: names_of(name) for name in labels.names}, FINDING_ENDS).read(finding)
+    return _label_words(tuple(labels.names)).read(finding)
+
+
+@lru_cache(1)
+def _label_words(names: tuple[str, ...]) -> Vocabulary:
+    return Vocabulary({name: names_of(name) for name in names}, FINDING_ENDS)
 
 
 def _shown(judgement: Judgement, at_hand: dict[Rule, Passage]) -> tuple[tuple[Rule, Passage], ...]:
