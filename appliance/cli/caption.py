@@ -13,6 +13,7 @@ from appliance.cli.atlas import print_cases
 from appliance.cli.diagnostics import print_error, print_note
 from appliance.cli.guard import act
 from appliance.cli.output import (
+    FOR_TRIAL,
     NOT_FOR_CLINICAL_USE,
     NOT_MEASURED,
     print_block,
@@ -155,7 +156,7 @@ def print_reading(result: "Consultation") -> None:
     if decision.kind == "abstain" and is_measured:
         return
     if not is_measured:
-        print_field("caption", f"the model's words, {NOT_MEASURED}, for trial only:")
+        print_field("caption", FOR_TRIAL)
     if decision.kind == "set":
         print_field("caption", f"as for {caption.label}, the likeliest of these:")
     print_field("image", caption.image_type)

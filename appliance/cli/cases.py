@@ -13,9 +13,9 @@ import click
 
 from appliance.cli.diagnostics import print_note
 from appliance.cli.guard import act
-from appliance.cli.output import NOT_MEASURED, print_field, print_json, print_line, print_row
+from appliance.cli.output import FOR_TRIAL, print_field, print_json, print_line, print_row
 from appliance.config import Config
-from appliance.core.answer import caption_to_show, is_for_trial
+from appliance.core.answer import caption_to_show, is_for_trial, is_refusal
 from appliance.core.cases import Case, Verdict, Wanted
 from appliance.core.labels import DOMAINS
 from appliance.errors import ConfigError
@@ -293,8 +293,7 @@ def _summary(case: Case) -> dict[str, Any]:
 def _said(case: Case) -> str:
     decision, error = case.answer["decision"], case.answer["error"]
     if error is not None:
-        is_refused = error["code"].startswith("image")
-        return f"{'refused' if is_refused else 'failed'}: {error['code']}"
+        return f"{'refused' if is_refusal(error['code']) else 'failed'}: {error['code']}"
     return ": ".join(filter(None, [decision["kind"], ", ".join(decision["labels"])]))
 
 
@@ -306,7 +305,6 @@ def _about(case: Case) -> str:
 def _fields(case: Case) -> list[tuple[str, str]]:
     answer = case.answer
     caption, release = caption_to_show(answer) or {}, answer["release"]
-    for_trial = f"the model's words, {NOT_MEASURED}, for trial only:"
     corrected = ", ".join(
         text for name, text in (case.corrected or {}).items() if text != caption.get(name)
     )
@@ -316,7 +314,7 @@ def _fields(case: Case) -> list[tuple[str, str]]:
         ("note", case.note),
         ("asked by", case.user),
         ("decision", _said(case)),
-        ("caption", for_trial if is_for_trial(answer) else ""),
+        ("caption", FOR_TRIAL if is_for_trial(answer) else ""),
         ("label", caption.get("label", "")),
         ("findings", caption.get("key_findings", "")),
         ("significance", caption.get("clinical_significance", "")),

@@ -142,15 +142,15 @@ def list_sets(config: Config, as_json: bool) -> None:
 
     for name in set_names(config):
         wanted = of_set(config, name)
-        content = IndexContent((), "")
+        content, waiting = IndexContent((), ""), len(waiting_documents(wanted))
         try:
-            if has_index(wanted) or not waiting_documents(wanted):
+            if has_index(wanted) or not waiting:
                 with open_guidelines(wanted) as index:
                     content = index.content()
         except GuidelineError as exc:
             print_error(exc)
             continue
-        is_in_use, waiting = name == set_in_use(config), len(waiting_documents(wanted))
+        is_in_use = name == set_in_use(config)
         if as_json:
             print_json({"set": name, "in_use": is_in_use, **asdict(content), "waiting": waiting})
         else:

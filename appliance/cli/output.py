@@ -13,6 +13,7 @@ from appliance.core.text import safe_line, safe_text
 WIDTH = 80
 NOT_FOR_CLINICAL_USE = "DEMONSTRATION RELEASE - not for clinical use"
 NOT_MEASURED = "NOT MEASURED HERE"
+FOR_TRIAL = f"the model's words, {NOT_MEASURED}, for trial only:"
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -47,6 +47,11 @@ def answer_json(result: "Consultation") -> dict[str, Any]:
     }
 
 
+def is_refusal(code: str) -> bool:
+    """Whether an error's code says that the picture was refused, not that the reading failed."""
+    return code.startswith("image")
+
+
 def is_for_trial(answer: Mapping[str, Any]) -> bool:
     """Whether the model's words were never measured on pictures of this kind."""
     decision = answer["decision"]

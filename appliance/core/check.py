@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from appliance.core.consult import Consultation, Ports, Stage, consult
+from appliance.core.decision import NOT_MEASURED
 from appliance.core.entry import Entry
 from appliance.core.labels import LabelSet
 from appliance.core.naming import FINDING_ENDS, WITHHELD, Named, Vocabulary
@@ -108,8 +109,7 @@ def _judged(
         reason = "no treatment was recognised in the words given"
         return Judgement("UNSURE", None, reason, ()), {}
     if not consultation.domain or not release.calibration.thresholds[consultation.domain]:
-        reason = "this release was not measured on pictures of this kind"
-        return Judgement("UNSURE", None, reason, ()), {}
+        return Judgement("UNSURE", None, NOT_MEASURED, ()), {}
     if words := unclear_words(question.treatment, question.finding, book, release.labels):
         reason = (
             "it is not clear whether this says yes or no: {words}; write it anew, each by itself"

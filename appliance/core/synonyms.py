@@ -14,6 +14,8 @@ diabetic, and tinea versicolor is no tinea. A name that may mean either stands i
 import re
 from dataclasses import dataclass
 
+from appliance.core.naming import plain
+
 
 @dataclass(frozen=True)
 class Synonyms:
@@ -87,23 +89,18 @@ SYNONYMS: tuple[Synonyms, ...] = (
 )
 
 
-def _spaced(name: str) -> str:
-    return name.replace("-", " ")
-
-
-_NAMES = sorted({name for row in SYNONYMS for name in (*row.english, *row.malay)}, key=len)
-_ANY = "|".join(re.escape(_spaced(name)) for name in reversed(_NAMES)).replace(r"\ ", "[- ]")
-_ANY_NAME = re.compile(rf"(?<!\w)(?:{_ANY})(?!\w)")
-"""The longest first: tinea versicolor is not tinea. A hyphen may be a space."""
+_NAMES = sorted({plain(name) for row in SYNONYMS for name in (*row.english, *row.malay)}, key=len)
+_ANY_NAME = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, reversed(_NAMES)))})(?!\w)")
+"""The longest first: tinea versicolor is not tinea."""
 
 
 def names_of_the_same(text: str) -> tuple[str, ...]:
     """The other names of every finding that `text` names, English first, each once."""
-    named = {_spaced(name) for name in _ANY_NAME.findall(text.casefold())}
-    rows = [row for row in SYNONYMS if named & {*map(_spaced, (*row.english, *row.malay))}]
+    named = set(_ANY_NAME.findall(plain(text)))
+    rows = [row for row in SYNONYMS if named & {*map(plain, (*row.english, *row.malay))}]
     english = (name for row in rows for name in row.english)
     malay = (name for row in rows for name in row.malay)
-    return tuple(name for name in dict.fromkeys((*english, *malay)) if _spaced(name) not in named)
+    return tuple(name for name in dict.fromkeys((*english, *malay)) if plain(name) not in named)
 
 
 def names_of(finding: str) -> tuple[str, ...]:

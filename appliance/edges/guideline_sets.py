@@ -35,7 +35,6 @@ SEE_SETS = "see `appliance guidelines sets`"
 class Change:
     """From one set to another."""
 
-    name: str
     before: IndexContent | None
     """None where no guidelines answered."""
     after: IndexContent
@@ -165,13 +164,13 @@ def made_ready(config: Config, name: str) -> Iterator[Change]:
             refuse_switched(config)
             if has_index(in_use):
                 raise GuidelineError("a document was added meanwhile", "do the same once more")
-            yield Change(name, None, target.content())
+            yield Change(None, target.content())
         return
     with open_index(in_use) as present, present.held(), _opened(wanted) as target:
         refuse_switched(config)
         before = present.content()
         _bring_in_step(wanted, target, present, _clinics_documents(in_use, before))
-        yield Change(name, before, target.content())
+        yield Change(before, target.content())
 
 
 def _wanted(config: Config, name: str) -> Config:
@@ -236,7 +235,7 @@ def _clinics_documents(config: Config, content: IndexContent) -> frozenset[str]:
     if not config.guidelines:
         return documents
     holds = _read_holds(config)
-    return (documents - holds.kits) | (documents & holds.clinics)
+    return documents - (holds.kits - holds.clinics)
 
 
 def _read_holds(config: Config) -> _Holds:

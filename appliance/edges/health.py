@@ -76,7 +76,7 @@ def look(config: Config, now: Moment, *, full: bool, quick: bool = False) -> lis
         ("sqlite", lambda: _sqlite(config)),
         ("log", lambda: _log(config, now, full=full)),
         ("cases", lambda: _cases(config)),
-        ("guidelines", lambda: _index(config)),
+        ("guidelines", lambda: _index(config, quick=quick)),
         ("release", lambda: _release(config, quick=quick)),
         *([] if quick else [("model", lambda: _model(config))]),
         ("network", _network),
@@ -273,14 +273,14 @@ def _is_in_log(config: Config, seq: int, entry_hash: str) -> bool:
     return names_another or (row is not None and row.hashes[:HASH_BYTES].hex() == entry_hash)
 
 
-def _index(config: Config) -> Iterator[Finding]:
+def _index(config: Config, *, quick: bool) -> Iterator[Finding]:
     try:
         index = open_index(config)
     except GuidelineIndexError as exc:
         yield Finding("guidelines", "bad", exc.message, exc.hint, exc.exit_code)
         return
     with index:
-        problems, documents = index.check(), index.documents()
+        problems, documents = index.check(quick=quick), index.documents()
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         yield Finding("guidelines", "bad", problems[0] + more, "run `appliance guidelines rebuild`")

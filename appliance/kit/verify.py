@@ -374,9 +374,9 @@ def _refuse_strangers(kit: Kit, there: Mapping[str, int]) -> None:
     for path, size_bytes in named.items():
         if seen.get(path.casefold()) != size_bytes:
             raise _not_declared(kit.folder / path)
-    known = {path.casefold() for path in named}
+    known = {path.casefold() for path in named} | UNNAMED
     for path in there:
-        if path.casefold() not in known | UNNAMED:
+        if path.casefold() not in known:
             raise KitError(
                 f"the kit holds a file that its manifest does not name: {kit.folder / path}",
                 STRANGE,

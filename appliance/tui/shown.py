@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from appliance.core.answer import caption_to_show, is_for_trial
+from appliance.core.answer import caption_to_show, is_for_trial, is_refusal
 from appliance.core.text import safe_line
 from appliance.tui.words import Words
 
@@ -56,7 +56,7 @@ class Shown:
         """label, set, abstain, refused or failed."""
         error = self.answer["error"]
         if error is not None:
-            return "refused" if error["code"].startswith("image") else "failed"
+            return "refused" if is_refusal(error["code"]) else "failed"
         return str(self.answer["decision"]["kind"])
 
     @property
@@ -139,7 +139,7 @@ def shown_case(case: "Case", rgb: bytes | None) -> Shown:
 def decision_words(answer: Mapping[str, Any], say: Words) -> str:
     """What was decided, in one line."""
     if answer["error"] is not None:
-        is_refused = answer["error"]["code"].startswith("image")
+        is_refused = is_refusal(answer["error"]["code"])
         return say("decision.refused" if is_refused else "decision.failed")
     decision = answer["decision"]
     if decision["kind"] == "abstain":

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.getters import query_one
 from textual.widgets import DataTable, Static
 
+from appliance.core.answer import is_refusal
 from appliance.core.text import safe_line
 from appliance.core.worklist import Item, Outcome
 from appliance.errors import ApplianceError
@@ -144,7 +145,7 @@ class WorklistScreen(Room):
 
     def _answer(self, outcome: Outcome) -> str:
         if outcome.decision == "refused":
-            is_refused = outcome.error is not None and outcome.error.startswith("image")
+            is_refused = outcome.error is not None and is_refusal(outcome.error)
             return self.say("decision.refused" if is_refused else "decision.failed")
         if self.clinic.config.second_reader:
             return self.say("impression.wanted")
