@@ -47,8 +47,9 @@ from appliance.core.labels import DOMAINS
 from appliance.core.ports import Captioner, Picture
 from appliance.release.manifest import read_release
 from appliance.wiring import measure_picture, open_captioner
-from training.datasets import FILES
+from training.datasets import file_sizes
 from training.evaluation.questions import Question, read_questions
+from training.whole_file import write_whole
 
 Rows = NDArray[np.float64]
 Say = Callable[[str], None]
@@ -103,8 +104,8 @@ def fit_gate(release: Path, data: Path, kept: Path, threads: int, say: Say) -> d
     train = list(_per_label(read_questions(data, "train"), TRAIN_PER_LABEL, rng))
     val = read_questions(data, "val")
     some = _per_domain(val, SHUFFLED_PER_DOMAIN)
-    sizes = [(data / f"{name}.parquet").stat().st_size for name in FILES]
-    key = hashlib.sha256(json.dumps([found.card.sha256, sizes]).encode()).hexdigest()[:12]
+    held = json.dumps([found.card.sha256, file_sizes(data)])
+    key = hashlib.sha256(held.encode()).hexdigest()[:12]
     with open_captioner(found, threads) as captioner:
 
         def seen(name: str, questions: Sequence[Question], change: Change) -> Seen:
@@ -236,10 +237,9 @@ def look(
 
 
 def _keep(file: Path, rows: Sequence[Sequence[float]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".partial.npy")
-    np.save(aside, np.array(rows), allow_pickle=False)
-    aside.rename(file)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(rows), allow_pickle=False)
+    write_whole(file, buffer.getvalue())
 
 
 def _per_label(

@@ -104,14 +104,22 @@ def read_corrections(folder: Path) -> list[Example]:
                 raise DatasetError(
                     f"{file}: the shard is called {row['dataset']}; give its folder that name back"
                 )
-            picture = file.parent / "images" / f"{example.row:06}.png"
-            if not picture.is_file():
-                raise DatasetError(
-                    f"{file}, line {number}: its picture is missing: {picture}; "
-                    "copy the shard again"
-                )
+            shard_picture(file.parent, example.row, f"{file}, line {number}")
             examples.append(example)
     return examples
+
+
+def shard_picture(shard: Path, row: int, where: str) -> Path:
+    """Where a shard keeps a row's picture. Raises: DatasetError naming `where` when it is gone."""
+    picture = shard / "images" / f"{row:06}.png"
+    if not picture.is_file():
+        raise DatasetError(f"{where}: its picture is missing: {picture}; copy the shard again")
+    return picture
+
+
+def file_sizes(folder: Path) -> list[int]:
+    """Of the data sets' files, in bytes: part of the name of what is kept of them."""
+    return [(folder / f"{dataset}.parquet").stat().st_size for dataset in FILES]
 
 
 def encoded_images(folder: Path, dataset: str) -> dict[int, bytes]:

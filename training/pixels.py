@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import FILES, DatasetError, Example, encoded_images
+from training.datasets import FILES, DatasetError, Example, encoded_images, file_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,9 @@ def load_pixels(folder: Path, examples: Sequence[Example], run: Path) -> NDArray
     `run` that is named by the examples and the sizes of their data sets' files.
     Raises: DatasetError for an image that cannot be read.
     """
-    sizes = [(folder / f"{dataset}.parquet").stat().st_size for dataset in FILES]
-    held = repr((CACHE_SIZE, sizes, [(example.dataset, example.row) for example in examples]))
+    held = repr(
+        (CACHE_SIZE, file_sizes(folder), [(example.dataset, example.row) for example in examples])
+    )
     cache = run / f"pixels-{hashlib.sha256(held.encode()).hexdigest()[:12]}.npy"
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -62,16 +63,21 @@ def decode_square(encoded: bytes, size: int) -> NDArray[np.uint8]:
 
 def decoded(example: Example, encoded: bytes, size: int) -> NDArray[np.uint8]:
     """The same, of an example. Raises: DatasetError naming its row when it is no image."""
-    from PIL import Image
-
     try:
         return decode_square(encoded, size)
-    # Pillow's own, SyntaxError (a broken PNG) among them
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as exc:
+    except undecodable() as exc:
         raise DatasetError(
             f"{example.dataset}, row {example.row}: the image cannot be read ({exc}); "
             "replace it, or take its row out"
         ) from exc
+
+
+def undecodable() -> tuple[type[Exception], ...]:
+    """What decoding raises for what is no picture: Pillow's own, SyntaxError (a broken PNG)
+    among them."""
+    from PIL import Image
+
+    return (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 
 
 def _kept(pair: tuple[Example, bytes]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from appliance.core.atlas import Towers, caption_text
 from appliance.core.ports import Picture
-from training.datasets import FILES, encoded_images
+from training.datasets import FILES, encoded_images, file_sizes
 from training.labels import label_set
 from training.pixels import decoded
 from training.qlora.material import CaptionedImage, read_captions
@@ -80,9 +80,8 @@ def _picture_features(
     say: Callable[[str], None],
 ) -> Floats:
     identity = towers.identity
-    sizes = [(data / f"{name}.parquet").stat().st_size for name in FILES]
     places = [(row.example.dataset, row.example.row) for row in rows]
-    held = json.dumps([identity.sha256, identity.image_size, sizes, places])
+    held = json.dumps([identity.sha256, identity.image_size, file_sizes(data), places])
     file = run / f"features-{hashlib.sha256(held.encode()).hexdigest()[:12]}.npy"
     done_file = file.with_suffix(".done")
     done = int(done_file.read_text()) if file.is_file() and done_file.is_file() else 0

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from training.adapted import Adapted, read_made_of
+from training.adapted import Adapted
 from training.checkpoint import weights_hash
 from training.looks import Looks, begin
 from training.preferences.look import Look, describe, is_better, look, own_captions
@@ -87,7 +87,7 @@ def prefer(
     def is_due(step: int) -> bool:
         return step % settings.look_every == 0 or step == steps
 
-    trained = read_made_of(reference)
+    trained = adapted.made_of
     compute = trained["recipe"]["quantization"]["compute"]
     return TrlRun(
         adapted, run, looks, look=take_look, is_due=is_due, why_stop=why_stop, say=say

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from appliance.core.caption import Caption, CaptionFormatError, caption_json, parse_caption
 from appliance.core.prompt import PERSONA, REQUEST
-from training.datasets import DatasetError
+from training.datasets import DatasetError, shard_picture
 from training.labels import label_set
-from training.pixels import decode_square
+from training.pixels import decode_square, undecodable
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def _read_shard(shard: Path) -> Iterator[Judged]:
     for where, row in _lines(shard / "captions.jsonl", shard.name):
         caption = _caption(row, "caption", where)
         _require_label(caption, where)
-        picture = shard / "images" / f"{row['row']:06}.png"
-        if not picture.is_file():
-            raise DatasetError(f"{where}: its picture is missing: {picture}; copy the shard again")
+        picture = shard_picture(shard, row["row"], where)
         correction = said.pop(row["row"], None)
         if correction and correction[1] != caption:
             raise DatasetError(f"{where}: preferences.jsonl has another caption chosen; copy again")
@@ -151,12 +149,9 @@ def preferences(judged: Sequence[Judged], own: Mapping[Path, Caption | None]) ->
 
 def picture_of(file: Path, side: int) -> NDArray[np.uint8]:
     """(side, side, 3). Raises: DatasetError naming a file that is no picture."""
-    from PIL import Image
-
     try:
         return decode_square(file.read_bytes(), side)
-    # Pillow's own, SyntaxError (a broken PNG) among them
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as exc:
+    except undecodable() as exc:
         raise DatasetError(f"{file}: not a picture ({exc}); copy the shard again") from exc
 
 

@@ -6,6 +6,7 @@ captions, as they are and at the size that the model draws. Intervals are 95 %, 
 label's pictures again from themselves.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.labels import label_set
 from training.synthetic.drawing import Painter, Wanted
 from training.synthetic.material import Material
 from training.synthetic.watermark import marked
+from training.whole_file import write_whole
 
 if TYPE_CHECKING:
     from training.efficientnet import EfficientNetLite0
@@ -262,10 +264,9 @@ def _looked(painter: Painter, eyes: Eyes, material: Material, rows: Rows, side: 
 
 
 def _keep(file: Path, arrays: Looked) -> None:
-    aside = file.with_name(file.name + ".partial")
-    with aside.open("wb") as opened:
-        np.savez(opened, allow_pickle=False, **arrays)
-    aside.rename(file)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_whole(file, buffer.getvalue())
 
 
 def _others(material: Material, inside: Rows, row: int, scope: str) -> Rows:

@@ -16,6 +16,7 @@ from training.datasets import FILES
 from training.synthetic.drawing import MODEL, Wanted
 from training.synthetic.recipe import StableRecipe, SyntheticRecipe
 from training.synthetic.watermark import marked
+from training.whole_file import write_whole
 
 NAME = "synthetic"
 WARNING = (
@@ -77,8 +78,8 @@ def publish(
             "trained_on": FILES,
             "marks": ["visible band", "signs of cosines (appliance/core/synthetic_mark.py)"],
         }
-        _write(file.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
-        _write(file, encoded)
+        write_whole(file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+        write_whole(file, encoded)
     return files
 
 
@@ -101,9 +102,3 @@ def stem(one: Wanted) -> str:
     """Of a picture's file and its card: says that it is synthetic, what it is, and its seed."""
     words = re.sub(r"[^a-z0-9]+", "-", (one.label or "from caption").lower()).strip("-")
     return f"{NAME}-{words}-{one.seed:06}"
-
-
-def _write(file: Path, content: bytes) -> None:
-    aside = file.with_name(file.name + ".partial")
-    aside.write_bytes(content)
-    aside.rename(file)

@@ -57,7 +57,7 @@ def question_length(geometry: BaseGeometry, recipe: JudgeRecipe, book: RuleBook)
         prompt=1
         + geometry.image_tokens
         + mean(["".join(judge_prompt(one.asked.finding, one.asked.treatment)) for one in drawn]),
-        answer=mean([_answer(one, one.label) for one in drawn]),
+        answer=mean([_answer(one) for one in drawn]),
         answers=mean([_opening(one) + "".join(_branches(one)) for one in drawn]),
     )
 
@@ -66,8 +66,9 @@ def _opening(one: Drawn) -> str:
     return label_opening(one.asked.named)
 
 
-def _answer(one: Drawn, label: str) -> str:
-    return _opening(one) + label_and_verdict(label, one.asked.right[label][0]) + END_OF_TURN
+def _answer(one: Drawn) -> str:
+    said = label_and_verdict(one.label, one.asked.right[one.label][0])
+    return _opening(one) + said + END_OF_TURN
 
 
 def _branches(one: Drawn) -> list[str]:
