@@ -4,6 +4,7 @@ The desks, their jobs and the consultation are the real ones; only what lies beh
 not. Time stands still and the log is in memory.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -38,6 +39,7 @@ from appliance.tui.overview import Overview
 from appliance.tui.screens.worklist import WorklistScreen
 from appliance.wiring import Reader, open_users
 
+WAIT_S = 60
 SIDE = 8
 """Pixels of the pictures: few and of few shades, so that a kept screen is small."""
 PICTURE = "/clinic/pictures/eye left.png"
@@ -203,6 +205,13 @@ async def settled(pilot: Pilot[None]) -> None:
     for field in pilot.app.screen.query(Input):
         field.cursor_blink = False
     await pilot.pause()
+
+
+async def until(pilot: Pilot[None], is_so: Callable[[], bool]) -> None:
+    """Raises: TimeoutError."""
+    async with asyncio.timeout(WAIT_S):
+        while not is_so():
+            await pilot.pause(0.02)
 
 
 def _is_waiting(pilot: Pilot[None], worker: Worker[Any]) -> bool:

@@ -46,6 +46,7 @@ from tests.tui.clinic import (
     settled,
     steps,
     unforeseen,
+    until,
     users_home,
     with_captioner,
 )
@@ -264,8 +265,7 @@ async def test_a_room_whose_opening_was_stopped_is_opened_by_one_key(home: Path)
     async with app.run_test() as pilot:
         await settled(pilot)
         await pilot.press("f7")
-        while not atlas.is_opening.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, atlas.is_opening.is_set)
         await pilot.pause()
         assert offered(app) == {"stop", "help"}
         await pilot.press("escape")
@@ -298,8 +298,7 @@ async def test_a_look_is_stopped_by_escape_and_recorded_as_such(home: Path) -> N
     async with app.run_test() as pilot:
         await steps("f7", "o", f"={PICTURE}")(pilot)
         await pilot.press("enter")
-        while not atlas.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, atlas.is_reading.is_set)
         await pilot.pause()
         assert offered(app) == {"stop", "help"}
         await pilot.press("escape")
@@ -319,8 +318,7 @@ async def test_a_look_that_waits_is_stopped_without_the_reading_before_it(
         app.add_to_worklist([str(drawings / "chest-0.png")])
         await settled(pilot)
         await pilot.press("g")
-        while not captioner.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, captioner.is_reading.is_set)
         await pilot.press("f7", "o")
         await app.on_event(events.Paste(PICTURE))
         await pilot.press("enter", "escape")

@@ -16,7 +16,7 @@ from appliance.core.atlas import Vector
 from appliance.core.gate import BLANK
 from appliance.core.ports import Picture
 from tests.tui.atlas_cases import BETWEEN, ELSEWHERE, DrawnAtlas
-from tests.tui.clinic import PICTURE, answering, clinic, steps
+from tests.tui.clinic import PICTURE, answering, clinic, steps, until
 
 Compare = Callable[..., bool]
 SMALL, WIDE = (80, 24), (120, 36)
@@ -91,8 +91,7 @@ def test_busy(snap_compare: Compare, home: Path, size: tuple[int, int]) -> None:
     async def ask(pilot: Pilot[None]) -> None:
         await steps(*SIMILAR[:-1])(pilot)
         await pilot.press("enter")
-        while not atlas.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, atlas.is_reading.is_set)
         await pilot.pause()
 
     app = clinic(home, replace(answering(), atlas=atlas, cancel=atlas.goes_on.set))

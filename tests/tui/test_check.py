@@ -37,6 +37,7 @@ from tests.tui.clinic import (
     settled,
     steps,
     unforeseen,
+    until,
     with_captioner,
     with_rules,
 )
@@ -147,8 +148,7 @@ async def test_a_check_is_stopped_by_escape_and_recorded_as_such(home: Path) -> 
     async with app.run_test() as pilot:
         await steps(*ASK, *FREEZE[:-1])(pilot)
         await pilot.press("enter")
-        while not waiting.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, waiting.is_reading.is_set)
         await pilot.pause()
         assert offered(app) == {"stop", "help"}
         await pilot.press("escape")

@@ -23,6 +23,7 @@ from tests.tui.clinic import (
     answering,
     clinic,
     steps,
+    until,
     with_captioner,
     with_rules,
 )
@@ -67,8 +68,7 @@ def test_busy(snap_compare: Compare, home: Path, size: tuple[int, int]) -> None:
     async def ask(pilot: Pilot[None]) -> None:
         await steps(*FREEZE[:-1])(pilot)
         await pilot.press("enter")
-        while not waiting.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, waiting.is_reading.is_set)
         await pilot.pause()
 
     app = clinic(home, replace(with_captioner(waiting), captioner=First(waiting)))

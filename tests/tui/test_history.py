@@ -20,6 +20,7 @@ from tests.tui.clinic import (
     settled,
     steps,
     unforeseen,
+    until,
     with_captioner,
 )
 from tests.tui.test_screen import offered, text_of
@@ -72,8 +73,7 @@ async def test_the_first_of_two_is_beside_the_next_reading_and_no_later_one(home
     async with app.run_test() as pilot:
         await steps(*ASK, "b", f"={PICTURE}")(pilot)
         await pilot.press("enter")
-        while not later.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, later.is_reading.is_set)
         assert isinstance(app.screen, ConsultScreen)
         app.screen.action_stop()
         later.cancel()

@@ -27,6 +27,7 @@ from tests.tui.clinic import (
     clinic,
     settled,
     steps,
+    until,
     users_home,
     with_captioner,
 )
@@ -84,8 +85,7 @@ async def test_a_reading_is_stopped_by_escape_and_recorded_as_such(home: Path) -
     async with app.run_test() as pilot:
         await steps(f"={PICTURE}")(pilot)
         await pilot.press("enter")
-        while not captioner.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, captioner.is_reading.is_set)
         await pilot.pause()
         assert offered(app) == {"stop", "help"}
         await pilot.press("escape")

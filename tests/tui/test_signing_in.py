@@ -1,6 +1,5 @@
 """A screen that several people share: in whose name each act is recorded."""
 
-import asyncio
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +22,13 @@ from tests.tui.clinic import (
     settled,
     steps,
     unforeseen,
+    until,
     users_home,
     with_captioner,
 )
 from tests.tui.test_screen import text_of
 
 pytestmark = pytest.mark.anyio
-WAIT_S = 60
 ALI = ("=ali", "enter", f"={SECRET}", "enter")
 MEI = ("=mei", "enter", f"={SECRET}", "enter")
 
@@ -75,11 +74,9 @@ async def locked_at_work(pilot: Pilot[None], captioner: Waiting, picture: Path) 
     pilot.app.add_to_worklist([str(picture)])
     await settled(pilot)
     await pilot.press("g")
-    while not captioner.is_reading.is_set():
-        await pilot.pause(0.02)
+    await until(pilot, captioner.is_reading.is_set)
     await pilot.press("ctrl+l")
-    while pilot.app.current_mode != "sign_in":
-        await pilot.pause(0.02)
+    await until(pilot, lambda: pilot.app.current_mode == "sign_in")
 
 
 def recorded(home: Path) -> list[tuple[str, str]]:
@@ -107,9 +104,7 @@ async def test_nobody_is_in_before_the_picture_at_work_is_read_to_its_end(
     async with app.run_test() as pilot:
         await locked_at_work(pilot, captioner, drawings / "chest-0.png")
         await type_in(pilot, MEI)
-        async with asyncio.timeout(WAIT_S):
-            while "Waiting for the picture" not in text_of(app):
-                await pilot.pause(0.02)
+        await until(pilot, lambda: "Waiting for the picture" in text_of(app))
         await pilot.press("f4")
         assert app.account is None and app.current_mode == "sign_in"
         assert all(field.disabled for field in app.screen.query(Input))
@@ -131,9 +126,7 @@ async def test_a_list_goes_on_behind_the_lock_for_who_comes_back(
     async with app.run_test() as pilot:
         await locked_at_work(pilot, captioner, drawings / "chest-0.png")
         await type_in(pilot, ALI)
-        async with asyncio.timeout(WAIT_S):
-            while app.account is None:
-                await pilot.pause(0.02)
+        await until(pilot, lambda: app.account is not None)
         assert app.worklist.is_running
         captioner.cancel()
         await settled(pilot)

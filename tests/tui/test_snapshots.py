@@ -22,6 +22,7 @@ from tests.tui.clinic import (
     answering,
     clinic,
     steps,
+    until,
     users_home,
     with_captioner,
 )
@@ -72,8 +73,7 @@ def test_busy(snap_compare: Compare, home: Path, size: tuple[int, int]) -> None:
     async def ask(pilot: Pilot[None]) -> None:
         await steps(f"={PICTURE}")(pilot)
         await pilot.press("enter")
-        while not captioner.is_reading.is_set():
-            await pilot.pause(0.02)
+        await until(pilot, captioner.is_reading.is_set)
         await pilot.pause()
 
     app = clinic(home, with_captioner(captioner))

@@ -1,6 +1,6 @@
 """Guidelines: what is indexed, which editions, what is overdue; and a search by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,8 +17,8 @@ from appliance.core.query import KINDS, LANGUAGES, Within, typed_query
 from appliance.core.text import safe_line
 from appliance.errors import ApplianceError
 from appliance.tui.desk import Opened
+from appliance.tui.screens.quoting import Quoting
 from appliance.tui.screens.room import Room
-from appliance.tui.shown import cited_words
 from appliance.tui.widgets.choice import Choice
 from appliance.tui.widgets.passage_row import PassageRow
 
@@ -29,7 +29,7 @@ PASSAGES = 8
 """Found by hand, at most."""
 
 
-class GuidelinesScreen(Room):
+class GuidelinesScreen(Quoting[None], Room):
     NAME = "guidelines"
     CSS_PATH = "guidelines.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,7 +43,7 @@ class GuidelinesScreen(Room):
     asked = query_one("#asked", Input)
     results = query_one("#results", VerticalScroll)
 
-    passages: Sequence[dict[str, Any]] = ()
+    quoted: Sequence[Mapping[str, Any]] = ()
 
     def contents(self) -> ComposeResult:
         say = self.say
@@ -64,7 +64,7 @@ class GuidelinesScreen(Room):
 
     @work(exclusive=True, group="look")
     async def _list_documents(self) -> None:
-        self.passages = ()
+        self.quoted = ()
         try:
             documents = await self.clinic.side_desk.ask(lambda o: o.guidelines.documents())
         except ApplianceError as exc:
@@ -128,13 +128,13 @@ class GuidelinesScreen(Room):
             return [asdict(passage) for passage in found]
 
         try:
-            self.passages = await self.clinic.side_desk.ask(look)
+            self.quoted = await self.clinic.side_desk.ask(look)
         except ApplianceError as exc:
             self.tell_error(exc)
             return
         self.notice.clear()
         await self.results.remove_children()
-        rows = [PassageRow(self.say, n, each) for n, each in enumerate(self.passages, 1)]
+        rows = [PassageRow(self.say, n, each) for n, each in enumerate(self.quoted, 1)]
         if rows:
             await self.results.mount(*rows)
             rows[0].focus()
@@ -142,20 +142,11 @@ class GuidelinesScreen(Room):
             await self.results.mount(Static(Text(self.say("answer.no_passages"))))
         self.refresh_bindings()
 
-    def on_passage_row_opened(self, event: PassageRow.Opened) -> None:
-        from appliance.tui.screens.passage import PassageScreen
-
-        self.app.push_screen(PassageScreen(self.say, self.passages, event.rank))
-
-    def on_passage_row_copied(self, event: PassageRow.Copied) -> None:
-        self.app.copy_to_clipboard(cited_words(self.passages[event.rank - 1], self.say))
-        self.tell(self.say("passage.copied"))
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not self.is_mounted:
             return False
         if action == "back":
-            return bool(self.passages) or self.focused is self.asked
+            return bool(self.quoted) or self.focused is self.asked
         return True
 
 

@@ -58,8 +58,8 @@ class VerdictView(VerticalScroll):
         yield from self._block("check.rests_on", self._caption(self.shown))
         if self.found.passages:
             yield self._heading("answer.passages")
-        for rank, (rule, _) in enumerate(self.found.passages, 1):
-            passage = self.passages[rank - 1]
+        quoted = zip(self.found.passages, self.passages, strict=True)
+        for rank, ((rule, _), passage) in enumerate(quoted, 1):
             yield PassageRow(self._say, rank, passage)
             yield Static(_marked(passage["text"], rule.quote), classes="quoted")
         if limits := self.shown.answer["limits"]:
